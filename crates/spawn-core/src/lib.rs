@@ -1,0 +1,1 @@
+//! The pure core: task table, leases, budgets, supervision; decides from (event, now)

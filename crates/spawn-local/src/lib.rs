@@ -1,0 +1,1 @@
+//! The local provider: SQLite ledger, sandboxes, host protocol

@@ -1,0 +1,1 @@
+//! The seams between the core and the world, one trait a file

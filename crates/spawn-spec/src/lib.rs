@@ -1,0 +1,1 @@
+//! What the user asked: flags merged and validated into one launch specification
