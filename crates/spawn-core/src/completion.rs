@@ -1,0 +1,92 @@
+//! The completion file: what a script writes to `/tmp/SPAWN_COMPLETE`, plain or JSON.
+
+use crate::outcome::{Completion, Status};
+
+/// A completion file that says nothing usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the completion file says {found:?}; expected `success`, `failed` or `skipped`, or JSON with a `status`"
+)]
+pub struct UnknownCompletion {
+    /// The beginning of what it says.
+    pub found: String,
+}
+
+/// Reads a completion file.
+///
+/// An empty file means success: `touch /tmp/SPAWN_COMPLETE` is how the simplest scripts say it.
+/// Otherwise either JSON, `{"status": "failed", "message": "..."}`, or plain text whose first
+/// word is the status and whose rest is the message.
+pub fn parse(content: &[u8]) -> Result<Completion, UnknownCompletion> {
+    let text = String::from_utf8_lossy(content);
+    let text = text.trim();
+    let unknown = || UnknownCompletion {
+        found: text.chars().take(60).collect(),
+    };
+    if text.is_empty() {
+        return Ok(Completion {
+            status: Status::Success,
+            message: None,
+        });
+    }
+    if text.starts_with('{') {
+        return json(text).ok_or_else(unknown);
+    }
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let status = Status::from_word(word.trim_end_matches(':')).ok_or_else(unknown)?;
+    let rest = rest.trim();
+    Ok(Completion {
+        status,
+        message: (!rest.is_empty()).then(|| rest.to_owned()),
+    })
+}
+
+fn json(text: &str) -> Option<Completion> {
+    #[derive(serde::Deserialize)]
+    struct Wire {
+        status: String,
+        message: Option<String>,
+    }
+    let wire: Wire = serde_json::from_str(text).ok()?;
+    Some(Completion {
+        status: Status::from_word(&wire.status)?,
+        message: wire.message.filter(|m| !m.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Option<(Status, Option<String>)> {
+        parse(text.as_bytes()).ok().map(|c| (c.status, c.message))
+    }
+
+    #[test]
+    fn plain_and_json_both_speak() {
+        assert_eq!(read(""), Some((Status::Success, None)));
+        assert_eq!(read("success\n"), Some((Status::Success, None)));
+        assert_eq!(
+            read("failed: no space left"),
+            Some((Status::Failed, Some("no space left".into())))
+        );
+        assert_eq!(
+            read(r#"{"status":"failed","message":"bad row","exit":3}"#),
+            Some((Status::Failed, Some("bad row".into())))
+        );
+        assert_eq!(
+            read(r#"{"status":"skipped"}"#),
+            Some((Status::Skipped, None))
+        );
+        assert_eq!(read("maybe"), None);
+        assert_eq!(read("{\"status\":"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The supervision of one attempt: when to stop a script, how hard, and why.
+//!
+//! Order, once, for every cause (TTL, interruption, timeout, cancel):
+//!
+//! 1. TERM to the script's leader; note which of its descendants run at this moment.
+//! 2. After min(10 s, a quarter of the notice): TERM to those of the noted descendants that
+//!    still run. Bash runs a trap only after its foreground child ends, while a trap's own
+//!    children (an upload, say) were not running when the stop began and are spared.
+//! 3. At the deadline: KILL of everything.
+//!
+//! Pure: times are handed in as durations since any fixed origin of the caller's.
+
+use std::time::Duration;
+
+use crate::outcome::StopCause;
+
+/// The longest wait between TERM to the leader and TERM to its descendants.
+pub const LONGEST_TERM_WAIT: Duration = Duration::from_secs(10);
+
+/// What the shell around the machine has to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Note the descendants that run now, then TERM the leader.
+    TermLeader,
+    /// TERM the noted descendants that still run.
+    TermDescendants,
+    /// KILL everything of the attempt.
+    KillAll,
+}
+
+/// The stop that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stop {
+    cause: StopCause,
+    phase: Phase,
+    term_descendants_at: Duration,
+    kill_at: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    LeaderTermed,
+    DescendantsTermed,
+    Killed,
+}
+
+/// Supervises one attempt from its start to the exit of its leader.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    limits: Vec<(StopCause, Duration, Duration)>,
+    stop: Option<Stop>,
+}
+
+impl Supervisor {
+    /// An attempt with no limit.
+    pub fn new() -> Supervisor {
+        Supervisor {
+            limits: Vec::new(),
+            stop: None,
+        }
+    }
+
+    /// Stops the script for `cause` so that it is gone by `at`, telling it `notice` before.
+    pub fn limit(&mut self, cause: StopCause, at: Duration, notice: Duration) {
+        self.limits.push((cause, at, notice));
+    }
+
+    /// Asks for a stop: everything is gone `notice` after `now`.
+    ///
+    /// During a stop, a graver cause replaces the cause, and an earlier deadline the deadline.
+    pub fn stop(&mut self, cause: StopCause, notice: Duration, now: Duration) -> Option<Action> {
+        let wait = LONGEST_TERM_WAIT.min(notice / 4);
+        let kill_at = now + notice;
+        match &mut self.stop {
+            None => {
+                self.stop = Some(Stop {
+                    cause,
+                    phase: Phase::LeaderTermed,
+                    term_descendants_at: now + wait,
+                    kill_at,
+                });
+                Some(Action::TermLeader)
+            }
+            Some(stop) => {
+                stop.cause = stop.cause.max(cause);
+                stop.kill_at = stop.kill_at.min(kill_at);
+                stop.term_descendants_at = stop.term_descendants_at.min(now + wait);
+                None
+            }
+        }
+    }
+
+    /// What has come due at `now`. Call again until it gives `None`.
+    pub fn tick(&mut self, now: Duration) -> Option<Action> {
+        while let Some(i) = self
+            .limits
+            .iter()
+            .position(|(_, at, notice)| at.saturating_sub(*notice) <= now)
+        {
+            let (cause, at, _) = self.limits.swap_remove(i);
+            let action = self.stop(cause, at.saturating_sub(now), now);
+            if action.is_some() {
+                return action;
+            }
+        }
+        let stop = self.stop.as_mut()?;
+        if stop.phase < Phase::Killed && stop.kill_at <= now {
+            stop.phase = Phase::Killed;
+            return Some(Action::KillAll);
+        }
+        if stop.phase < Phase::DescendantsTermed && stop.term_descendants_at <= now {
+            stop.phase = Phase::DescendantsTermed;
+            return Some(Action::TermDescendants);
+        }
+        None
+    }
+
+    /// When [`Supervisor::tick`] has to be called next; `None` if only events matter.
+    pub fn next_tick(&self) -> Option<Duration> {
+        let limits = self
+            .limits
+            .iter()
+            .map(|(_, at, notice)| at.saturating_sub(*notice));
+        let stop = self.stop.and_then(|stop| match stop.phase {
+            Phase::LeaderTermed => Some(stop.term_descendants_at.min(stop.kill_at)),
+            Phase::DescendantsTermed => Some(stop.kill_at),
+            Phase::Killed => None,
+        });
+        limits.chain(stop).min()
+    }
+
+    /// Why the script is being stopped, if it is.
+    pub fn stopping(&self) -> Option<StopCause> {
+        self.stop.map(|s| s.cause)
+    }
+}
+
+impl Default for Supervisor {
+    fn default() -> Self {
+        Supervisor::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn s(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn two_minutes_of_notice_give_the_trap_ten_seconds_then_its_child_is_asked() {
+        let mut m = Supervisor::new();
+        assert_eq!(
+            m.stop(StopCause::Interrupted, s(120), s(5)),
+            Some(Action::TermLeader)
+        );
+        assert_eq!(m.next_tick(), Some(s(15)));
+        assert_eq!(m.tick(s(14)), None);
+        assert_eq!(m.tick(s(15)), Some(Action::TermDescendants));
+        assert_eq!(m.tick(s(16)), None);
+        assert_eq!(m.next_tick(), Some(s(125)));
+        assert_eq!(m.tick(s(125)), Some(Action::KillAll));
+        assert_eq!(m.next_tick(), None);
+    }
+
+    #[test]
+    fn a_graver_cause_and_a_nearer_deadline_win() {
+        let mut m = Supervisor::new();
+        m.stop(StopCause::Interrupted, s(120), s(0));
+        assert_eq!(m.stop(StopCause::Cancelled, s(20), s(1)), None);
+        assert_eq!(m.stopping(), Some(StopCause::Cancelled));
+        assert_eq!(m.tick(s(6)), Some(Action::TermDescendants));
+        assert_eq!(m.tick(s(21)), Some(Action::KillAll));
+        let mut m = Supervisor::new();
+        m.stop(StopCause::Cancelled, s(20), s(0));
+        m.stop(StopCause::Interrupted, s(120), s(1));
+        assert_eq!(m.stopping(), Some(StopCause::Cancelled));
+        assert_eq!(m.next_tick(), Some(s(5)));
+    }
+
+    #[test]
+    fn a_limit_tells_the_script_before_it_ends() {
+        let mut m = Supervisor::new();
+        m.limit(StopCause::Timeout, s(60), s(20));
+        assert_eq!(m.next_tick(), Some(s(40)));
+        assert_eq!(m.tick(s(39)), None);
+        assert_eq!(m.tick(s(40)), Some(Action::TermLeader));
+        assert_eq!(m.stopping(), Some(StopCause::Timeout));
+        assert_eq!(m.tick(s(60)), Some(Action::KillAll));
+    }
+
+    proptest! {
+        /// Whatever is asked and whenever ticks come: TERM comes first, KILL comes once and by
+        /// the nearest deadline, and the cause never gets lighter.
+        #[test]
+        fn every_stop_ends(
+            asks in proptest::collection::vec((0u64..100, 0u64..200, 0usize..4), 1..8),
+        ) {
+            let causes = [StopCause::Interrupted, StopCause::Timeout, StopCause::Ttl, StopCause::Cancelled];
+            let mut asks = asks;
+            asks.sort();
+            let mut m = Supervisor::new();
+            let mut actions = Vec::new();
+            let mut deadline = u64::MAX;
+            for (at, notice, cause) in &asks {
+                while let Some(a) = m.tick(s(*at)) { actions.push(a); }
+                let before = m.stopping();
+                actions.extend(m.stop(causes[*cause], s(*notice), s(*at)));
+                prop_assert!(m.stopping() >= before);
+                deadline = deadline.min(at + notice);
+            }
+            while let Some(at) = m.next_tick() {
+                prop_assert!(at <= s(deadline.max(asks.last().unwrap().0)));
+                while let Some(a) = m.tick(at) { actions.push(a); }
+            }
+            prop_assert_eq!(actions[0], Action::TermLeader);
+            prop_assert_eq!(actions.iter().filter(|a| **a == Action::KillAll).count(), 1);
+            prop_assert_eq!(*actions.last().unwrap(), Action::KillAll);
+            prop_assert!(actions.iter().filter(|a| **a == Action::TermDescendants).count() <= 1);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! The task table: one transition function for every state a task can be in.
+//!
+//! ```text
+//! pending -> running -> succeeded | failed | skipped | cancelled
+//! running -> pending    retry (after backoff), interrupted, worker lost, released unstarted
+//! ```
+//!
+//! Whoever holds the lease proves it with a [`Token`]. A commit under an older token is
+//! [`Illegal::StaleToken`]: a worker that stalled, lost its lease and woke up cannot commit.
+
+use serde::{Deserialize, Serialize};
+
+use crate::budgets::{Budgets, Spent};
+use crate::moment::UnixMicros;
+use crate::outcome::{Cause, Ending, Report};
+
+/// A fencing token. Tokens of one array only grow.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(transparent)]
+pub struct Token(pub u64);
+
+/// The state of one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskState {
+    /// Not yet claimed, or handed back.
+    Pending,
+    /// Claimed by a worker under a lease.
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly and not to be run again by itself.
+    Failed,
+    /// Ended because there was nothing to do.
+    Skipped,
+    /// Ended because somebody asked.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Every state, in the order people read them.
+    pub const ALL: [TaskState; 6] = [
+        TaskState::Pending,
+        TaskState::Running,
+        TaskState::Succeeded,
+        TaskState::Failed,
+        TaskState::Skipped,
+        TaskState::Cancelled,
+    ];
+
+    /// Whether no event leads out of this state.
+    pub fn is_terminal(self) -> bool {
+        !matches!(self, TaskState::Pending | TaskState::Running)
+    }
+
+    /// The word for this state, as printed and stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            TaskState::Pending => "pending",
+            TaskState::Running => "running",
+            TaskState::Succeeded => "succeeded",
+            TaskState::Failed => "failed",
+            TaskState::Skipped => "skipped",
+            TaskState::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state that `word` names.
+    pub fn from_word(word: &str) -> Option<TaskState> {
+        TaskState::ALL.into_iter().find(|s| s.word() == word)
+    }
+}
+
+/// What is wanted of an array as a whole; it bends what the end of an attempt means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Intent {
+    /// Run every task.
+    #[default]
+    Run,
+    /// Somebody cancelled the array: nothing is run again.
+    Cancel,
+    /// The array's deadline has passed: nothing is run again.
+    Expired,
+}
+
+/// One task as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Where it stands.
+    pub state: TaskState,
+    /// Executions so far, the present one included. 0: never run.
+    pub attempt: u32,
+    /// The token of the newest lease. Kept when the lease ends, so that tokens only grow.
+    pub token: Token,
+    /// Not claimable before this time (backoff).
+    pub not_before: UnixMicros,
+    /// What has been spent of each retry budget.
+    pub spent: Spent,
+    /// How the newest attempt ended; `None` before the first end.
+    pub ending: Option<Ending>,
+}
+
+impl Task {
+    /// A task nobody has touched.
+    pub fn untouched() -> Task {
+        Task {
+            state: TaskState::Pending,
+            attempt: 0,
+            token: Token(0),
+            not_before: UnixMicros(0),
+            spent: Spent::default(),
+            ending: None,
+        }
+    }
+}
+
+/// What can happen to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A worker takes the task under a new token.
+    Claim {
+        /// The token of the new lease; must be greater than the task's.
+        token: Token,
+    },
+    /// The lease holder says how the attempt ended.
+    Commit {
+        /// The token it holds.
+        token: Token,
+        /// What it saw.
+        report: Report,
+    },
+    /// The lease holder hands the task back without having started it.
+    Release {
+        /// The token it holds.
+        token: Token,
+    },
+    /// The observer found the lease holder gone.
+    WorkerLost {
+        /// The token of the lease that is void now.
+        token: Token,
+    },
+    /// The array was cancelled; only tasks that do not run follow at once.
+    Cancel,
+    /// The array's deadline passed; only tasks that do not run follow at once.
+    Expire,
+}
+
+/// An event that the task table does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// The task already has its one committed outcome.
+    #[error("the task is {} already; a task commits once", .0.word())]
+    Terminal(TaskState),
+    /// The event needs a running task.
+    #[error("the task is {}, not running", .0.word())]
+    NotRunning(TaskState),
+    /// The event needs a pending task.
+    #[error("the task is {}, not pending", .0.word())]
+    NotPending(TaskState),
+    /// The lease was taken over, or the token was never given out.
+    #[error("token {given} is not the lease's token {held}")]
+    StaleToken {
+        /// The token of the event.
+        given: u64,
+        /// The token the task holds.
+        held: u64,
+    },
+    /// The task waits for its backoff to pass.
+    #[error("the task is not claimable yet")]
+    TooEarly,
+    /// The array takes no more claims.
+    #[error("the array takes no more claims")]
+    Closed,
+}
+
+/// Everything besides the task itself that a transition depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// What is wanted of the array.
+    pub intent: Intent,
+    /// The array's retry budgets.
+    pub budgets: &'a Budgets,
+    /// The time of the event.
+    pub now: UnixMicros,
+    /// A random number that spreads backoffs.
+    pub dice: u64,
+}
+
+/// The task after `event`, or why the event is illegal. The one transition table.
+pub fn step(task: &Task, event: &Event, around: Circumstances<'_>) -> Result<Task, Illegal> {
+    let mut next = task.clone();
+    match event {
+        Event::Claim { token } => {
+            need_pending(task)?;
+            if around.intent != Intent::Run {
+                return Err(Illegal::Closed);
+            }
+            if task.not_before > around.now {
+                return Err(Illegal::TooEarly);
+            }
+            if *token <= task.token {
+                return Err(stale(*token, task));
+            }
+            next.state = TaskState::Running;
+            next.token = *token;
+            next.attempt += 1;
+        }
+        Event::Commit { token, report } => {
+            need_lease(task, *token)?;
+            settle(&mut next, report.clone(), around);
+        }
+        Event::Release { token } => {
+            need_lease(task, *token)?;
+            next.attempt -= 1;
+            back_to_pending(&mut next, UnixMicros(0), around.intent);
+        }
+        Event::WorkerLost { token } => {
+            need_lease(task, *token)?;
+            settle(&mut next, Report::of(Cause::WorkerLost), around);
+        }
+        Event::Cancel => {
+            need_pending(task)?;
+            next.state = TaskState::Cancelled;
+            next.ending = Some(Ending::of(Cause::Cancelled));
+        }
+        Event::Expire => {
+            need_pending(task)?;
+            next.state = TaskState::Failed;
+            next.ending = Some(Ending::of(Cause::Ttl));
+        }
+    }
+    Ok(next)
+}
+
+fn need_pending(task: &Task) -> Result<(), Illegal> {
+    match task.state {
+        TaskState::Pending => Ok(()),
+        s if s.is_terminal() => Err(Illegal::Terminal(s)),
+        s => Err(Illegal::NotPending(s)),
+    }
+}
+
+fn need_lease(task: &Task, token: Token) -> Result<(), Illegal> {
+    if task.token != token {
+        return Err(stale(token, task));
+    }
+    match task.state {
+        TaskState::Running => Ok(()),
+        s if s.is_terminal() => Err(Illegal::Terminal(s)),
+        s => Err(Illegal::NotRunning(s)),
+    }
+}
+
+fn stale(given: Token, task: &Task) -> Illegal {
+    Illegal::StaleToken {
+        given: given.0,
+        held: task.token.0,
+    }
+}
+
+fn settle(task: &mut Task, report: Report, around: Circumstances<'_>) {
+    let cause = report.ending.cause;
+    task.ending = Some(report.ending);
+    let final_state = match cause {
+        Cause::Succeeded => Some(TaskState::Succeeded),
+        Cause::Skipped => Some(TaskState::Skipped),
+        Cause::Cancelled => Some(TaskState::Cancelled),
+        Cause::Ttl => Some(TaskState::Failed),
+        Cause::Exit
+        | Cause::Timeout
+        | Cause::OutOfMemory
+        | Cause::Interrupted
+        | Cause::WorkerLost
+        | Cause::LaunchFailed => None,
+    };
+    if let Some(state) = final_state {
+        task.state = state;
+        return;
+    }
+    if around.intent == Intent::Run && task.spent.charge(cause, around.budgets) {
+        let wait = around
+            .budgets
+            .backoff_millis(cause, &task.spent, around.dice);
+        back_to_pending(task, around.now.plus_millis(wait), around.intent);
+        return;
+    }
+    // An attempt cut off by no fault of the script follows the array's wish.
+    let cut_off = matches!(cause, Cause::Interrupted | Cause::WorkerLost);
+    match around.intent {
+        Intent::Cancel if cut_off => closed_by(task, Intent::Cancel),
+        Intent::Expired if cut_off => closed_by(task, Intent::Expired),
+        _ => task.state = TaskState::Failed,
+    }
+}
+
+fn back_to_pending(task: &mut Task, not_before: UnixMicros, intent: Intent) {
+    match intent {
+        Intent::Run => {
+            task.state = TaskState::Pending;
+            task.not_before = not_before;
+        }
+        closed => closed_by(task, closed),
+    }
+}
+
+fn closed_by(task: &mut Task, intent: Intent) {
+    let (state, cause) = closing(intent);
+    task.state = state;
+    task.ending = Some(Ending::of(cause));
+}
+
+/// The state and cause of a task that the end of its array finds pending.
+///
+/// Readers derive them, so that cancelling a million pending tasks writes one row.
+/// For [`Intent::Run`] this is `(Pending, Cancelled)`; callers ask only of closed arrays.
+pub fn closing(intent: Intent) -> (TaskState, Cause) {
+    match intent {
+        Intent::Run => (TaskState::Pending, Cause::Cancelled),
+        Intent::Cancel => (TaskState::Cancelled, Cause::Cancelled),
+        Intent::Expired => (TaskState::Failed, Cause::Ttl),
+    }
+}
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;

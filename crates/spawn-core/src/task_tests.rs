@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn around<'a>(intent: Intent, budgets: &'a Budgets, now: i64) -> Circumstances<'a> {
+    Circumstances {
+        intent,
+        budgets,
+        now: UnixMicros(now),
+        dice: 7,
+    }
+}
+
+fn claimed(token: u64) -> Task {
+    step(
+        &Task::untouched(),
+        &Event::Claim {
+            token: Token(token),
+        },
+        around(Intent::Run, &Budgets::default(), 0),
+    )
+    .unwrap()
+}
+
+fn commit(token: u64, cause: Cause) -> Event {
+    Event::Commit {
+        token: Token(token),
+        report: Report::of(cause),
+    }
+}
+
+#[test]
+fn a_task_runs_once_and_commits_once() {
+    let b = Budgets::default();
+    let t = claimed(1);
+    assert_eq!((t.state, t.attempt), (TaskState::Running, 1));
+    let done = step(&t, &commit(1, Cause::Succeeded), around(Intent::Run, &b, 1)).unwrap();
+    assert_eq!(done.state, TaskState::Succeeded);
+    assert_eq!(
+        step(
+            &done,
+            &commit(1, Cause::Succeeded),
+            around(Intent::Run, &b, 2)
+        ),
+        Err(Illegal::Terminal(TaskState::Succeeded))
+    );
+}
+
+#[test]
+fn a_woken_worker_whose_lease_was_taken_over_is_refused() {
+    let b = Budgets::default();
+    let lost = step(
+        &claimed(1),
+        &Event::WorkerLost { token: Token(1) },
+        around(Intent::Run, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(lost.state, TaskState::Pending);
+    assert_eq!(
+        step(
+            &lost,
+            &commit(1, Cause::Succeeded),
+            around(Intent::Run, &b, 2)
+        ),
+        Err(Illegal::NotRunning(TaskState::Pending))
+    );
+    let again = step(
+        &lost,
+        &Event::Claim { token: Token(2) },
+        around(Intent::Run, &b, 2),
+    )
+    .unwrap();
+    assert_eq!(again.attempt, 2);
+    assert_eq!(
+        step(
+            &again,
+            &commit(1, Cause::Succeeded),
+            around(Intent::Run, &b, 3)
+        ),
+        Err(Illegal::StaleToken { given: 1, held: 2 })
+    );
+}
+
+#[test]
+fn a_retry_waits_for_its_backoff() {
+    let b = Budgets {
+        exit: 1,
+        ..Budgets::default()
+    };
+    let again = step(
+        &claimed(1),
+        &commit(1, Cause::Exit),
+        around(Intent::Run, &b, 100),
+    )
+    .unwrap();
+    assert_eq!(again.state, TaskState::Pending);
+    assert_eq!(again.not_before, UnixMicros(7_100));
+    let claim = Event::Claim { token: Token(2) };
+    assert_eq!(
+        step(&again, &claim, around(Intent::Run, &b, 7_099)),
+        Err(Illegal::TooEarly)
+    );
+    let second = step(&again, &claim, around(Intent::Run, &b, 7_100)).unwrap();
+    let end = step(
+        &second,
+        &commit(2, Cause::Exit),
+        around(Intent::Run, &b, 9_000),
+    )
+    .unwrap();
+    assert_eq!(end.state, TaskState::Failed);
+}
+
+#[test]
+fn an_attempt_ended_by_ttl_is_failed_and_never_rerun() {
+    let b = Budgets {
+        exit: 9,
+        ..Budgets::default()
+    };
+    let end = step(
+        &claimed(1),
+        &commit(1, Cause::Ttl),
+        around(Intent::Run, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(end.state, TaskState::Failed);
+    assert_eq!(end.ending.unwrap().cause, Cause::Ttl);
+}
+
+#[test]
+fn a_release_is_no_attempt() {
+    let b = Budgets::default();
+    let back = step(
+        &claimed(5),
+        &Event::Release { token: Token(5) },
+        around(Intent::Run, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(
+        (back.state, back.attempt, back.token),
+        (TaskState::Pending, 0, Token(5))
+    );
+}
+
+#[test]
+fn a_cancelled_array_reruns_nothing() {
+    let b = Budgets {
+        exit: 9,
+        ..Budgets::default()
+    };
+    let cut = step(
+        &claimed(1),
+        &Event::WorkerLost { token: Token(1) },
+        around(Intent::Cancel, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(cut.state, TaskState::Cancelled);
+    let late = step(
+        &claimed(1),
+        &commit(1, Cause::Interrupted),
+        around(Intent::Expired, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(
+        (late.state, late.ending.unwrap().cause),
+        (TaskState::Failed, Cause::Ttl)
+    );
+    let bad = step(
+        &claimed(1),
+        &commit(1, Cause::Exit),
+        around(Intent::Cancel, &b, 1),
+    )
+    .unwrap();
+    assert_eq!(bad.state, TaskState::Failed);
+    assert_eq!(
+        step(
+            &Task::untouched(),
+            &Event::Claim { token: Token(1) },
+            around(Intent::Cancel, &b, 1)
+        ),
+        Err(Illegal::Closed)
+    );
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let token = (0u64..6).prop_map(Token);
+    let cause = (0..Cause::ALL.len()).prop_map(|i| Cause::ALL[i]);
+    prop_oneof![
+        token.clone().prop_map(|token| Event::Claim { token }),
+        (token.clone(), cause).prop_map(|(token, cause)| Event::Commit {
+            token,
+            report: Report::of(cause)
+        }),
+        token.clone().prop_map(|token| Event::Release { token }),
+        token.prop_map(|token| Event::WorkerLost { token }),
+        Just(Event::Cancel),
+        Just(Event::Expire),
+    ]
+}
+
+proptest! {
+    /// Under any history: tokens only grow, a terminal state is never left, a commit needs the
+    /// newest token, and no cause is retried past its budget.
+    #[test]
+    fn laws_of_the_task_table(
+        events in proptest::collection::vec((any_event(), 0usize..3), 0..60),
+        exit in 0u32..3,
+        interrupted in 0u32..3,
+    ) {
+        let budgets = Budgets { exit, interrupted, worker_lost: 1, backoff_millis: 0, ..Budgets::default() };
+        let mut task = Task::untouched();
+        let mut commits = 0;
+        for (now, (event, intent)) in events.into_iter().enumerate() {
+            let intent = [Intent::Run, Intent::Cancel, Intent::Expired][intent];
+            let before = task.clone();
+            match step(&task, &event, around(intent, &budgets, now as i64 * 1_000_000)) {
+                Err(_) => continue,
+                Ok(next) => task = next,
+            }
+            prop_assert!(!before.state.is_terminal());
+            prop_assert!(task.token >= before.token);
+            if let Event::Commit { token, .. } = &event {
+                prop_assert_eq!(before.token, *token);
+                prop_assert_eq!(before.state, TaskState::Running);
+            }
+            if task.state.is_terminal() { commits += 1; }
+            prop_assert!(task.spent.exit <= exit);
+            prop_assert!(task.spent.interrupted <= interrupted);
+            prop_assert!(task.spent.worker_lost <= 1);
+        }
+        prop_assert!(commits <= 1);
+    }
+}
