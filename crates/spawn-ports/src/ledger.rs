@@ -1,0 +1,301 @@
+//! The ledger: the durable record of arrays, tasks, attempts, leases and agents.
+//!
+//! Every adapter passes the one contract suite of `spawn-testkit`. What a transition does to a
+//! task is decided by [`spawn_core::task::step`] alone; an adapter reads, asks it, and writes.
+//!
+//! Laws every adapter keeps:
+//! - A claim, a commit and the counts that follow from it move in one transaction.
+//! - Tokens of one array only grow; each claim gives out one new token for all its tasks.
+//! - [`ArrayRecord::counts`] always add up to the array's total.
+//! - Untouched tasks cost nothing: submitting and closing an array take the same time for ten
+//!   tasks and for a million.
+//! - A *position* (0-based, dense) addresses a task; the index the user sees belongs to the spec.
+
+use serde::{Deserialize, Serialize};
+use spawn_core::array_id::ArrayId;
+use spawn_core::budgets::{Budgets, Spent};
+use spawn_core::counts::Counts;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::{Ending, Report};
+use spawn_core::task::{Illegal, Intent, TaskState, Token};
+
+/// One agent's enrolment with one array; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentId(pub u64);
+
+/// An array to be submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewArray {
+    /// Its id; must be new.
+    pub id: ArrayId,
+    /// Its name; need not be unique.
+    pub name: String,
+    /// The launch specification as JSON; the ledger keeps it and does not look inside.
+    pub spec: String,
+    /// How many tasks it has; at least 1.
+    pub total: u64,
+    /// What may be retried.
+    pub budgets: Budgets,
+    /// Launch time plus TTL.
+    pub deadline: UnixMicros,
+}
+
+/// An array as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArrayRecord {
+    /// What was submitted.
+    #[serde(flatten)]
+    pub submitted: NewArray,
+    /// When it was submitted.
+    pub created_at: UnixMicros,
+    /// When the first task was claimed.
+    pub started_at: Option<UnixMicros>,
+    /// When the last task got its outcome.
+    pub ended_at: Option<UnixMicros>,
+    /// Whether it is still wanted.
+    pub intent: Intent,
+    /// Its tasks by state. For a closed array the pending ones are counted as closed already.
+    pub counts: Counts,
+    /// Attempts that ended interrupted, so far.
+    pub interrupted: u64,
+    /// Attempts whose worker was lost, so far.
+    pub workers_lost: u64,
+}
+
+/// An agent that starts to serve an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewAgent {
+    /// The array it serves.
+    pub array: ArrayId,
+    /// Which of the array's slots it fills, 0-based.
+    pub slot: u32,
+    /// Its process id on the worker.
+    pub pid: u32,
+    /// When that process started, in clock ticks since boot (`/proc/PID/stat` field 22): tells it
+    /// from a later process with the same id.
+    pub pid_started: u64,
+    /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
+    pub boot: String,
+    /// The host name its worker shows.
+    pub hostname: String,
+}
+
+/// An agent as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRecord {
+    /// Its enrolment.
+    pub id: AgentId,
+    /// What it said when it enrolled.
+    #[serde(flatten)]
+    pub enrolled: NewAgent,
+    /// When it enrolled.
+    pub started_at: UnixMicros,
+    /// When it last claimed, committed or was otherwise heard.
+    pub last_update: UnixMicros,
+    /// When it left or was found gone; `None` while it serves.
+    pub ended_at: Option<UnixMicros>,
+    /// Attempts it committed.
+    pub tasks_done: u64,
+}
+
+/// A task in a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimedTask {
+    /// Which task.
+    pub position: u64,
+    /// Which execution of it this is, 1-based.
+    pub attempt: u32,
+}
+
+/// What a claim gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The token that all these leases carry.
+    pub token: Token,
+    /// The claimed tasks; empty if nothing is claimable now.
+    pub tasks: Vec<ClaimedTask>,
+    /// When the next task comes out of its backoff, if `tasks` is empty and one waits.
+    pub next_due: Option<UnixMicros>,
+    /// Tasks without an outcome, those claimed here included.
+    pub unfinished: u64,
+}
+
+/// Where the output of an attempt is: a region of its agent's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogSpan {
+    /// First byte of the region in the agent's log.
+    pub offset: u64,
+    /// Bytes in the region, record headers included.
+    pub len: u64,
+}
+
+/// One outcome to commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Which task.
+    pub position: u64,
+    /// The token of the lease.
+    pub token: Token,
+    /// How the attempt ended.
+    pub report: Report,
+    /// When its script started.
+    pub started_at: UnixMicros,
+    /// When its script ended.
+    pub ended_at: UnixMicros,
+    /// Its output.
+    pub log: LogSpan,
+}
+
+/// One task as readers see it; untouched tasks look like any other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRow {
+    /// Which task.
+    pub position: u64,
+    /// Where it stands. Pending tasks of a closed array are shown closed.
+    pub state: TaskState,
+    /// Executions so far. 0: never run.
+    pub attempt: u32,
+    /// The newest lease's token.
+    pub token: Token,
+    /// The agent of the newest attempt.
+    pub agent: Option<AgentId>,
+    /// When the newest attempt was claimed or, once committed, when its script started.
+    pub started_at: Option<UnixMicros>,
+    /// When the newest attempt ended.
+    pub ended_at: Option<UnixMicros>,
+    /// Not claimable before.
+    pub not_before: UnixMicros,
+    /// What has been spent of the retry budgets.
+    pub spent: Spent,
+    /// How the newest attempt ended.
+    pub ending: Option<Ending>,
+    /// The newest attempt's output, once committed.
+    pub log: Option<LogSpan>,
+}
+
+/// One execution of a task, as history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// Which execution, 1-based.
+    pub attempt: u32,
+    /// Its agent.
+    pub agent: AgentId,
+    /// When it was claimed or started.
+    pub started_at: UnixMicros,
+    /// When it ended; `None` while it runs.
+    pub ended_at: Option<UnixMicros>,
+    /// How it ended; `None` while it runs.
+    pub ending: Option<Ending>,
+    /// Its output; `None` if its agent could not say.
+    pub log: Option<LogSpan>,
+}
+
+/// Which tasks to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskQuery {
+    /// First position to consider.
+    pub from: u64,
+    /// At most this many rows, in order of position.
+    pub limit: u32,
+    /// Only tasks in this state.
+    pub state: Option<TaskState>,
+}
+
+/// What can go wrong with a ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The id is taken.
+    #[error("array `{0}` exists already")]
+    Duplicate(ArrayId),
+    /// No such array.
+    #[error("no array `{0}`")]
+    UnknownArray(ArrayId),
+    /// No such agent, or it has ended.
+    #[error("agent {} is not enrolled", .0.0)]
+    UnknownAgent(AgentId),
+    /// The record cannot be read or written.
+    #[error("{what}")]
+    Storage {
+        /// What was attempted and what the storage said.
+        what: String,
+        /// The storage's own error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+/// The durable record. Calls are short and may be grouped by the adapter; times are handed in.
+pub trait Ledger {
+    /// Records a new array with all its tasks pending.
+    fn submit(&mut self, array: &NewArray, now: UnixMicros) -> Result<(), LedgerError>;
+
+    /// One array.
+    fn array(&mut self, id: &ArrayId) -> Result<Option<ArrayRecord>, LedgerError>;
+
+    /// The newest arrays first, at most `limit`.
+    fn arrays(&mut self, limit: u32) -> Result<Vec<ArrayRecord>, LedgerError>;
+
+    /// Every array that has a pending or running task, oldest first.
+    fn unfinished(&mut self) -> Result<Vec<ArrayRecord>, LedgerError>;
+
+    /// Enrols an agent.
+    fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError>;
+
+    /// Every agent an array ever had, newest first, at most `limit`.
+    fn agents(&mut self, array: &ArrayId, limit: u32) -> Result<Vec<AgentRecord>, LedgerError>;
+
+    /// One agent.
+    fn agent(&mut self, id: AgentId) -> Result<Option<AgentRecord>, LedgerError>;
+
+    /// Every agent that has not ended, of all arrays.
+    fn live_agents(&mut self) -> Result<Vec<AgentRecord>, LedgerError>;
+
+    /// Leases up to `want` tasks to `agent`: those handed back and due first, then fresh ones in
+    /// order of position. A closed array gives an empty claim.
+    fn claim(&mut self, agent: AgentId, want: u32, now: UnixMicros) -> Result<Claim, LedgerError>;
+
+    /// Commits outcomes. One answer for each, in order; a refused one changes nothing and does
+    /// not hold up the others. An ended agent is refused by token, not with an error.
+    fn commit(
+        &mut self,
+        agent: AgentId,
+        commits: &[Commit],
+        now: UnixMicros,
+    ) -> Result<Vec<Result<(), Illegal>>, LedgerError>;
+
+    /// Hands back tasks that were claimed and not started. Answers as [`Ledger::commit`] does.
+    fn release(
+        &mut self,
+        agent: AgentId,
+        token: Token,
+        positions: &[u64],
+        now: UnixMicros,
+    ) -> Result<Vec<Result<(), Illegal>>, LedgerError>;
+
+    /// Ends an agent that is gone or leaves. Every lease it still holds is void: those tasks end
+    /// their attempt with cause *worker lost*. Gives their positions. Idempotent.
+    fn end_agent(&mut self, agent: AgentId, now: UnixMicros) -> Result<Vec<u64>, LedgerError>;
+
+    /// Closes an array: [`Intent::Cancel`] or [`Intent::Expired`]. Pending tasks are closed at
+    /// once, running ones keep their leases. The first closing stands; closing an array that has
+    /// ended changes nothing.
+    fn close(
+        &mut self,
+        id: &ArrayId,
+        intent: Intent,
+        now: UnixMicros,
+    ) -> Result<ArrayRecord, LedgerError>;
+
+    /// One task; `None` if the position is not in the array.
+    fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, LedgerError>;
+
+    /// Tasks in order of position, as if every task had a row.
+    fn tasks(&mut self, id: &ArrayId, query: TaskQuery) -> Result<Vec<TaskRow>, LedgerError>;
+
+    /// Every attempt of a task, oldest first.
+    fn attempts(&mut self, id: &ArrayId, position: u64) -> Result<Vec<AttemptRow>, LedgerError>;
+
+    /// Tasks that failed most recently, newest first. Must not walk the tasks that did not fail.
+    fn recent_failures(&mut self, id: &ArrayId, limit: u32) -> Result<Vec<TaskRow>, LedgerError>;
+}
