@@ -1,0 +1,272 @@
+//! Why a launch is refused: one kind for each reason, one wording for each kind.
+
+use std::io;
+
+use spawn_core::duration::SpanError;
+use spawn_core::index_set::IndexError;
+use spawn_core::instance_type::InstanceTypeError;
+use spawn_core::tags::TagError;
+
+use crate::policies::{PolicyTemplate, SERVICES};
+use crate::shipping::{MAX_SHIPPED_BYTES, MAX_SHIPPED_FILES, human_bytes};
+
+/// A refused launch. Displays as one line that names the flag or file.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{kind}")]
+pub struct SpecError {
+    /// What is wrong.
+    pub kind: SpecErrorKind,
+    /// What to do about it, where there is something to say.
+    pub hint: Option<String>,
+}
+
+impl SpecError {
+    /// The exit code of the program for every one of these: wrong usage.
+    pub const EXIT_CODE: u8 = 2;
+}
+
+impl From<SpecErrorKind> for SpecError {
+    fn from(kind: SpecErrorKind) -> Self {
+        let hint = kind.hint();
+        Self { kind, hint }
+    }
+}
+
+impl From<IndexError> for SpecError {
+    fn from(error: IndexError) -> Self {
+        SpecErrorKind::Array(error).into()
+    }
+}
+
+/// What is wrong with a launch.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each kind and field is")]
+pub enum SpecErrorKind {
+    #[error("nothing to run: expected `--user-data`, `--user-data-file` or `-- COMMAND`")]
+    NoProgram,
+    #[error("{} each say what to run; expected one of them", list(given))]
+    ManyPrograms { given: Vec<&'static str> },
+    #[error("{0}")]
+    Array(IndexError),
+    #[error("`{flag} 0`: expected 1 or more")]
+    Zero { flag: &'static str },
+    #[error(
+        "`--array` says `%{in_array}` and `--max-concurrent` says {flag}; expected one of them"
+    )]
+    ConcurrencyDisagrees { in_array: u32, flag: u32 },
+    #[error("`{flag}` is only used with `{needs}`")]
+    Needs {
+        flag: &'static str,
+        needs: &'static str,
+    },
+    #[error("`{flag}`: {error}")]
+    Time {
+        flag: &'static str,
+        error: SpanError,
+    },
+    #[error("`--instance-type`: {0}")]
+    InstanceType(InstanceTypeError),
+    #[error("`--tags`: {0}")]
+    Tags(TagError),
+    #[error("`--iam-policy`: `{text}` is not a template; expected `SERVICE:ACCESS`")]
+    Policy {
+        text: String,
+        meant: Option<PolicyTemplate>,
+    },
+    #[error("`--spot-max-price`: `{text}` is not a price; expected USD per hour, such as `0.05`")]
+    SpotPrice { text: String },
+    #[error("`--region`: `{text}` is not a region; expected a name such as `us-east-1`")]
+    Region { text: String },
+    #[error("`--name`: `{text}` is not a name; expected 1 to 64 letters, digits, `.`, `_` or `-`")]
+    Name { text: String },
+    #[error("`--name {text}` would be taken for an array id or for `last`")]
+    NameMisleads { text: String },
+    #[error("`SPAWN_PROVIDER` is `{text}`; expected `local` or `ec2`")]
+    ProviderUnknown { text: String },
+    #[error("the ec2 provider is not part of this build; use `--provider local`")]
+    ProviderMissing,
+    #[error("`--env`: `{text}` is not a variable; expected `NAME=VALUE` or `NAME`")]
+    EnvName { text: String },
+    #[error("`--env {name}`: {reason}")]
+    EnvReserved { name: String, reason: &'static str },
+    #[error("`--env {name}` takes its value from this shell, where it is not set")]
+    EnvUnset { name: String },
+    #[error("`--env {name}` is given twice")]
+    EnvTwice { name: String },
+    #[error("`--user-data {text}` is the text of a script, and there is a file of that name")]
+    ForgottenAt { text: String },
+    #[error("{script}: {problem}")]
+    Script {
+        /// How to call the script: its path in backticks, or where it is from.
+        script: String,
+        problem: ScriptProblem,
+    },
+    #[error("`-- {word}`: no such program")]
+    CommandMissing { word: String },
+    #[error("`-- {word}`: the file is not executable")]
+    CommandNotExecutable { word: String },
+    #[error("`--include {path}`: {problem}")]
+    Include {
+        path: String,
+        problem: IncludeProblem,
+    },
+    #[error("the files to ship are {} in all, above the limit of {}; the biggest is `{biggest}` ({})",
+        human_bytes(*total), human_bytes(MAX_SHIPPED_BYTES), human_bytes(*biggest_size))]
+    ShipsTooMuch {
+        total: u64,
+        biggest: String,
+        biggest_size: u64,
+    },
+    #[error("there are {count} files to ship, above the limit of {MAX_SHIPPED_FILES}")]
+    ShipsTooMany { count: usize },
+}
+
+/// Why a script cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each kind and field is")]
+pub enum ScriptProblem {
+    #[error("no such file")]
+    Missing,
+    #[error("is a directory; expected a script")]
+    Directory,
+    #[error("cannot be read ({0})")]
+    Unreadable(io::ErrorKind),
+    #[error("is empty")]
+    Empty,
+    #[error("is larger than the limit of 16 MiB")]
+    TooLarge,
+    #[error("starts with `{marker}`, which is for cloud-init; spawn runs a script as a task")]
+    CloudInit { marker: &'static str },
+    #[error("starts with `{marker}`, which is for Windows; tasks run on Linux")]
+    Windows { marker: &'static str },
+    #[error("line {line} ends in CRLF, as on Windows, which a shell takes for part of the text")]
+    Crlf { line: usize },
+    #[error("starts with a byte order mark, which hides its first line")]
+    ByteOrderMark,
+    #[error("line {line} holds a zero byte, so it is no script and no ELF executable")]
+    Binary { line: usize },
+    #[error("line 1 is `#!` and names no interpreter")]
+    NoInterpreter,
+    #[error("line 1 names the interpreter `{name}`, which this machine does not have")]
+    InterpreterMissing { name: String },
+    #[error("line 1 gives `env` the one word `{words}`, since a kernel does not split it")]
+    EnvNeedsSplit { words: String },
+}
+
+/// Why a path cannot be shipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what each kind and field is")]
+pub enum IncludeProblem {
+    #[error("no such file or directory")]
+    Missing,
+    #[error("`..` is not allowed")]
+    Parent,
+    #[error("is outside the directory of the launch")]
+    Outside,
+    #[error("is a symbolic link")]
+    Symlink,
+    #[error("looks like a key or a credential, which is never shipped")]
+    Secret,
+    #[error("is neither a file nor a directory")]
+    Special,
+    #[error("has a name that is not UTF-8")]
+    NotUtf8,
+    #[error("cannot be read ({0})")]
+    Unreadable(io::ErrorKind),
+}
+
+impl SpecErrorKind {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoProgram => "try `--user-data @script.sh`, or `-- python3 process.py`".into(),
+            Self::InstanceType(error) => {
+                format!("did you mean `{}`?", error.suggestion.as_ref()?)
+            }
+            Self::Policy {
+                meant: Some(meant), ..
+            } => format!("did you mean `{meant}`?"),
+            Self::Policy { meant: None, .. } => format!(
+                "the templates are {} with `:FullAccess`, `:ReadOnly` or `:WriteOnly`",
+                SERVICES.join(", ")
+            ),
+            Self::Needs { flag, needs } => format!("add `{needs}`, or leave out `{flag}`"),
+            Self::Region { text } => {
+                let region = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
+                (region != text && crate::resolve::is_region(region)).then(|| {
+                    format!("that is an availability zone; did you mean `{region}`?")
+                })?
+            }
+            Self::Name { text } => {
+                format!("did you mean `{}`?", crate::name::sanitise(text)?)
+            }
+            Self::EnvUnset { name } => {
+                format!("set and export it, or write `--env {name}=VALUE`")
+            }
+            Self::ForgottenAt { text } => {
+                format!("to run the file, write `--user-data @{text}`")
+            }
+            Self::Script { script, problem } => problem.hint(script)?,
+            Self::CommandMissing { word } if word.contains(char::is_whitespace) => format!(
+                "no shell reads a COMMAND; give its words apart, or `--user-data '{word}'`"
+            ),
+            Self::CommandMissing { .. } => {
+                "it is not on PATH, nor a file that is shipped to the tasks".into()
+            }
+            Self::CommandNotExecutable { word } => {
+                format!("run `chmod +x {word}`, or name its interpreter before it")
+            }
+            Self::Include {
+                problem: IncludeProblem::Secret,
+                ..
+            } => "pass a secret with `--env NAME`, or give the tasks an `--iam-policy`".into(),
+            Self::Include {
+                problem: IncludeProblem::Parent | IncludeProblem::Outside,
+                ..
+            } => "launch from a directory that holds all the files".into(),
+            Self::ShipsTooMuch { .. } | Self::ShipsTooMany { .. } => {
+                "put large data in S3, or choose what to ship with `--no-auto-include` and `--include`"
+                    .into()
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+}
+
+impl ScriptProblem {
+    fn hint(&self, script: &str) -> Option<String> {
+        let file = script.trim_matches('`');
+        Some(match self {
+            Self::Missing if file.starts_with('~') => {
+                "`~` is not expanded after `@`; write `@$HOME/...`".into()
+            }
+            Self::Missing => "a relative path is looked up from the current directory".into(),
+            Self::CloudInit { .. } | Self::Windows { .. } => {
+                "write the steps as a script, starting with `#!/bin/bash`".into()
+            }
+            Self::Crlf { .. } | Self::ByteOrderMark if !script.starts_with('`') => {
+                "write it with plain line ends, in UTF-8 without a mark".into()
+            }
+            Self::Crlf { .. } => format!("run `sed -i 's/\\r$//' {file}`"),
+            Self::ByteOrderMark => format!("run `sed -i '1s/^\\xEF\\xBB\\xBF//' {file}`"),
+            Self::TooLarge | Self::Binary { .. } => {
+                "put data beside the script and name it there, or in S3".into()
+            }
+            Self::InterpreterMissing { name } => {
+                format!("install `{name}`, or correct line 1")
+            }
+            Self::NoInterpreter => "write `#!/bin/bash`, or leave the line out".into(),
+            Self::EnvNeedsSplit { words } => format!("write `#!/usr/bin/env -S {words}`"),
+            _ => return None,
+        })
+    }
+}
+
+fn list(flags: &[&str]) -> String {
+    let quoted: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
+    match quoted.as_slice() {
+        [] => String::new(),
+        [only] => only.clone(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}

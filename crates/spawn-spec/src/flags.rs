@@ -1,0 +1,265 @@
+//! The flags of `spawn launch`, as typed. Meaning is given to them in
+//! [`resolve`](crate::resolve()), so every refusal has one wording and a hint.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::spec::{OnComplete, Provider};
+
+const WHAT: &str = "What to run";
+const COUNT: &str = "How many";
+const MACHINES: &str = "Machines";
+const LIMITS: &str = "Limits";
+const LOCAL: &str = "Local";
+const OUTPUT: &str = "Output";
+
+/// Everything `spawn launch` takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LaunchArgs {
+    /// Script to run: its text, `@FILE`, or `@-` for standard input
+    ///
+    /// The script runs once per task, with TASK_ARRAY_INDEX saying which one it
+    /// is. Its first line may name an interpreter (`#!/usr/bin/env python3`);
+    /// without one, bash runs it.
+    ///
+    ///   --user-data @process.sh
+    ///   --user-data 'echo "hello from $TASK_ARRAY_INDEX"'
+    ///   generate-script | spawn launch --array 10 --user-data @-
+    #[arg(long, value_name = "TEXT|@FILE|@-", help_heading = WHAT, verbatim_doc_comment)]
+    pub user_data: Option<String>,
+
+    /// Script to run, from a file; the same as `--user-data @FILE`
+    #[arg(long, value_name = "FILE", help_heading = WHAT)]
+    pub user_data_file: Option<PathBuf>,
+
+    /// File or directory to put into each task's working directory
+    ///
+    /// Files that the script names are shipped without being asked for. This
+    /// adds what a script only finds at run time, at the same relative path.
+    ///
+    ///   --include models/ lookup.csv
+    #[arg(long, value_name = "PATH", num_args = 1.., help_heading = WHAT, verbatim_doc_comment)]
+    pub include: Vec<PathBuf>,
+
+    /// Ship only what `--include` names, not what the script mentions
+    #[arg(long, help_heading = WHAT)]
+    pub no_auto_include: bool,
+
+    /// Variable for each task: NAME=VALUE, or NAME to take it from this shell
+    ///
+    /// May be given many times.
+    ///
+    ///   --env MODEL=large --env API_TOKEN
+    #[arg(long, value_name = "NAME[=VALUE]", help_heading = WHAT, verbatim_doc_comment)]
+    pub env: Vec<String>,
+
+    /// What the tasks may do in AWS, such as `s3:FullAccess`
+    ///
+    /// SERVICE:ACCESS, several with commas between. SERVICE is s3, dynamodb,
+    /// sqs, logs, ecr, secretsmanager or ssm; ACCESS is FullAccess, ReadOnly or
+    /// WriteOnly.
+    ///
+    ///   --iam-policy sqs:FullAccess,s3:ReadOnly
+    #[arg(long, value_name = "LIST", help_heading = WHAT, verbatim_doc_comment)]
+    pub iam_policy: Vec<String>,
+
+    /// Name of the array; the script's name if not given
+    #[arg(long, visible_alias = "job-array-name", value_name = "NAME", help_heading = WHAT)]
+    pub name: Option<String>,
+
+    /// Command to run instead of a script; no shell reads it
+    ///
+    ///   spawn launch --array 100 -- python3 process.py --fast
+    #[arg(last = true, value_name = "COMMAND", help_heading = WHAT, verbatim_doc_comment)]
+    pub command: Vec<String>,
+
+    /// How many tasks, or which indices: `100`, `0-99`, `1-1000:5`, `3,5,9`
+    ///
+    /// A lone number is a count: `100` is 100 tasks with indices 0 to 99. In a
+    /// list or a range, numbers are indices. `%K` at the end runs at most K
+    /// tasks at a time. Without --array there is one task, with index 0.
+    ///
+    ///   --array 100            indices 0 to 99
+    ///   --array 1-1000:5       1, 6, 11, ... 996
+    ///   --array 0-9,20,30-40:2
+    ///   --array 10000%50       at most 50 at a time
+    #[arg(
+        long,
+        visible_alias = "count",
+        value_name = "SPEC",
+        help_heading = COUNT,
+        verbatim_doc_comment
+    )]
+    pub array: Option<String>,
+
+    /// How many workers share the tasks
+    ///
+    /// With fewer workers than tasks, each worker takes the next task when it
+    /// has finished one, so slow tasks hold up nobody else.
+    ///
+    ///   --array 10000 --workers 100
+    #[arg(long, value_name = "W", help_heading = COUNT, verbatim_doc_comment)]
+    pub workers: Option<u32>,
+
+    /// The most tasks to run at a time; the same as `%K` in `--array`
+    #[arg(long, value_name = "K", help_heading = COUNT)]
+    pub max_concurrent: Option<u32>,
+
+    /// Where the workers come from [default: local, or SPAWN_PROVIDER]
+    #[arg(long, value_enum, value_name = "PROVIDER", help_heading = MACHINES)]
+    pub provider: Option<Provider>,
+
+    /// EC2 instance type, such as `c7i.large`
+    #[arg(long, value_name = "TYPE", help_heading = MACHINES)]
+    pub instance_type: Option<String>,
+
+    /// AWS region, such as `us-east-1`
+    #[arg(long, value_name = "REGION", help_heading = MACHINES)]
+    pub region: Option<String>,
+
+    /// Use spot capacity: cheaper, and may be taken away
+    #[arg(long, help_heading = MACHINES)]
+    pub spot: bool,
+
+    /// The most to pay for spot capacity, in USD per machine and hour
+    #[arg(long, value_name = "USD", help_heading = MACHINES)]
+    pub spot_max_price: Option<String>,
+
+    /// Tags on everything the launch makes: `project=genome,owner=ana`
+    #[arg(long, value_name = "K=V,...", help_heading = MACHINES)]
+    pub tags: Vec<String>,
+
+    /// What becomes of a machine with no more tasks [default: terminate]
+    #[arg(long, value_enum, value_name = "ACTION", help_heading = MACHINES)]
+    pub on_complete: Option<OnComplete>,
+
+    /// The longest the workers live, such as `4h` or `90m` [default: 24h]
+    ///
+    /// Whatever happens, nothing runs or costs longer than this. A task that is
+    /// cut off by it has failed, with the cause `ttl`.
+    #[arg(long, value_name = "TIME", help_heading = LIMITS, verbatim_doc_comment)]
+    pub ttl: Option<String>,
+
+    /// The longest one attempt of a task runs, such as `10m`
+    #[arg(long, value_name = "TIME", help_heading = LIMITS)]
+    pub timeout: Option<String>,
+
+    /// Run tasks side by side even where each cannot have a /tmp of its own
+    #[arg(long, help_heading = LOCAL)]
+    pub allow_shared_tmp: bool,
+
+    /// Keep results safe from a loss of power, at some cost in speed
+    #[arg(long, help_heading = LOCAL)]
+    pub durable: bool,
+
+    /// Stay until all tasks are done
+    #[arg(long, help_heading = OUTPUT)]
+    pub wait: bool,
+
+    /// Stop waiting after this time; the tasks go on
+    #[arg(long, value_name = "TIME", help_heading = OUTPUT)]
+    pub wait_timeout: Option<String>,
+
+    /// Write the array's id to this file
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub output_id: Option<PathBuf>,
+
+    /// Check everything and say what would run; start nothing
+    #[arg(long, help_heading = OUTPUT)]
+    pub dry_run: bool,
+
+    /// Print only the array's id
+    #[arg(long, help_heading = OUTPUT)]
+    pub quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Launch {
+        #[command(flatten)]
+        args: LaunchArgs,
+    }
+
+    fn parse(line: &[&str]) -> Result<LaunchArgs, clap::Error> {
+        let words = std::iter::once(&"launch").chain(line);
+        Launch::try_parse_from(words).map(|launch| launch.args)
+    }
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Launch::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_heading_and_one_line_of_short_help() {
+        for arg in Launch::command().get_arguments() {
+            let id = arg.get_id();
+            assert!(arg.get_help_heading().is_some(), "{id} has no heading");
+            let help = arg.get_help().unwrap().to_string();
+            assert!(!help.contains('\n') && help.len() <= 76, "{id}: {help}");
+            assert!(!help.ends_with('.'), "{id}: {help}");
+        }
+    }
+
+    #[test]
+    fn the_documented_launches_parse() {
+        let args = parse(&[
+            "--instance-type",
+            "c7i.large",
+            "--array",
+            "50",
+            "--ttl",
+            "8h",
+            "--iam-policy",
+            "sqs:FullAccess,s3:FullAccess",
+            "--on-complete",
+            "terminate",
+            "--user-data",
+            "@worker.sh",
+        ])
+        .unwrap();
+        assert_eq!(args.array.as_deref(), Some("50"));
+        assert_eq!(args.on_complete, Some(OnComplete::Terminate));
+        assert_eq!(args.user_data.as_deref(), Some("@worker.sh"));
+    }
+
+    #[test]
+    fn aliases_and_the_command_parse() {
+        let args = parse(&[
+            "--count",
+            "3",
+            "--job-array-name",
+            "n",
+            "--include",
+            "a",
+            "b",
+            "--",
+            "echo",
+            "--array",
+        ])
+        .unwrap();
+        assert_eq!(args.array.as_deref(), Some("3"));
+        assert_eq!(args.name.as_deref(), Some("n"));
+        assert_eq!(args.include.len(), 2);
+        assert_eq!(args.command, ["echo", "--array"]);
+    }
+
+    #[test]
+    fn what_is_not_a_flag_is_refused() {
+        for line in [
+            &["--on-complete", "explode"][..],
+            &["--provider", "gcp"],
+            &["--workers", "many"],
+            &["--arrray", "3"],
+            &["stray"],
+        ] {
+            assert!(parse(line).is_err(), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a launch is, once every flag is read: the record the ledger keeps.
+
+use serde::{Deserialize, Serialize};
+use spawn_core::index_set::IndexSet;
+use spawn_core::instance_type::InstanceType;
+use spawn_core::tags::Tags;
+
+use crate::policies::PolicyTemplate;
+
+/// One launch: what runs, how often, on what, within which limits.
+///
+/// Stored as JSON in the ledger, so a field once written keeps its name and
+/// meaning; new fields come with a default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// The array's name: 1 to 64 of `A-Z a-z 0-9 . _ -`. Not unique.
+    pub name: String,
+    /// The indices of the tasks; the single index 0 without `--array`.
+    pub indices: IndexSet,
+    /// What each task runs.
+    pub program: Program,
+    /// Files put into each task's working directory.
+    #[serde(default)]
+    pub shipped: Vec<ShippedFile>,
+    /// Variables for each task, as `--env` says, in the order given.
+    #[serde(default)]
+    pub env: Vec<(String, String)>,
+    /// How many workers; never more than tasks. `None`: the provider decides.
+    #[serde(default)]
+    pub workers: Option<u32>,
+    /// The most tasks to run at a time, over all workers; 1 or more.
+    #[serde(default)]
+    pub max_concurrent: Option<u32>,
+    /// The longest a worker lives, and the array from its launch; milliseconds.
+    pub ttl_ms: u64,
+    /// The longest one attempt of a task runs; milliseconds.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// What becomes of a machine that has no more tasks.
+    #[serde(default)]
+    pub on_complete: OnComplete,
+    /// The EC2 instance type.
+    #[serde(default)]
+    pub instance_type: Option<InstanceType>,
+    /// What the tasks may do in AWS; sorted, each once.
+    #[serde(default)]
+    pub iam_policies: Vec<PolicyTemplate>,
+    /// Whether to use spot capacity.
+    #[serde(default)]
+    pub spot: bool,
+    /// The most to pay for spot capacity; USD for one machine and hour.
+    #[serde(default)]
+    pub spot_max_price: Option<f64>,
+    /// The AWS region, such as `us-east-1`.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Tags on everything the launch makes.
+    #[serde(default)]
+    pub tags: Tags,
+    /// Local: tasks may share the machine's `/tmp` where a private one cannot be had.
+    #[serde(default)]
+    pub allow_shared_tmp: bool,
+    /// Local: the ledger survives a loss of power.
+    #[serde(default)]
+    pub durable: bool,
+}
+
+/// What a task runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Program {
+    /// A script, kept apart from the shipped files.
+    Script {
+        /// The name to store the script under; 1 to 64 of `A-Z a-z 0-9 . _ -`.
+        file_name: String,
+        /// What runs it, without the script's path: `["/bin/bash"]`, or as the
+        /// kernel reads a shebang, `["/usr/bin/env", "python3"]`. Empty for an
+        /// ELF executable, which is run itself.
+        interpreter: Vec<String>,
+    },
+    /// The words after `--`, run without a shell.
+    Command {
+        /// The program and its arguments; never empty.
+        argv: Vec<String>,
+    },
+}
+
+/// A file put into each task's working directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShippedFile {
+    /// The path in the working directory: relative, `/` between parts, no `..`.
+    pub name: String,
+    /// Bytes, at the time of the launch.
+    pub size: u64,
+    /// Whether its owner may execute it.
+    pub executable: bool,
+}
+
+/// What becomes of a machine that has no more tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnComplete {
+    /// It is deleted, and costs nothing more
+    #[default]
+    Terminate,
+    /// It is switched off; its disk stays and costs
+    Stop,
+    /// It is put to sleep with its memory on disk
+    Hibernate,
+    /// It keeps running, and costing, until the TTL
+    None,
+}
+
+/// Where workers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Provider {
+    /// This machine; costs nothing, needs no account
+    #[default]
+    Local,
+    /// Amazon EC2
+    Ec2,
+}
