@@ -155,3 +155,86 @@ pub enum PrefixError {
         candidates: Vec<ArrayId>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_made_of_a_day_and_six_bytes() {
+        let id = ArrayId::new(2026, 1, 27, [0, 9, 10, 35, 36, 255]).unwrap();
+        assert_eq!(id.as_str(), "array-20260127-09az03");
+        for (year, month, day) in [(2026, 0, 1), (2026, 13, 1), (2026, 2, 29), (10_000, 1, 1)] {
+            assert!(ArrayId::new(year, month, day, [0; 6]).is_err());
+        }
+        assert!(ArrayId::new(2028, 2, 29, [0; 6]).is_ok());
+    }
+
+    #[test]
+    fn only_ids_are_ids() {
+        assert!("array-20260127-abc123".parse::<ArrayId>().is_ok());
+        for text in [
+            "",
+            "array-",
+            "array-xxx",
+            "array-2026127-abc123",
+            "array-20260127-abc12",
+            "array-20260127-abc1234",
+            "array-20260127-ABC123",
+            "array-20261301-abc123",
+            "array-20260127-abc123 ",
+            "array-20260127-é1234",
+            "20260127-abc123",
+        ] {
+            let error = text.parse::<ArrayId>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("`{text}` is not an array id; expected `array-YYYYMMDD-xxxxxx`")
+            );
+        }
+    }
+
+    #[test]
+    fn a_prefix_finds_the_one_array() {
+        let ids: Vec<ArrayId> = ["array-20260127-abc123", "array-20260127-abd000"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        for typed in [
+            "array-20260127-abc123",
+            "array-20260127-abc",
+            "20260127-abc",
+        ] {
+            assert_eq!(ArrayId::find(typed, &ids), Ok(&ids[0]), "{typed}");
+        }
+        for (typed, message) in [
+            (
+                "array-2026",
+                "`array-2026` fits 2 arrays; type more of the id",
+            ),
+            ("array-2025", "no array `array-2025`"),
+            ("", "no array ``"),
+        ] {
+            let error = ArrayId::find(typed, &ids).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_reads_back(random in any::<[u8; 6]>(), month in 1_u8..=12, day in 1_u8..=28) {
+            let id = ArrayId::new(2026, month, day, random).unwrap();
+            prop_assert_eq!(id.to_string().parse(), Ok(id.clone()));
+            let json = serde_json::to_string(&id).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ArrayId>(&json).unwrap(), id);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = text.parse::<ArrayId>();
+            let _ = format!("array-{text}").parse::<ArrayId>();
+        }
+    }
+}

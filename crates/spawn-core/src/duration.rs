@@ -194,3 +194,94 @@ pub enum SpanErrorKind {
     )]
     Shape,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_documented_form_is_read() {
+        for (text, millis, shown) in [
+            ("90s", 90_000, "1m30s"),
+            ("30m", 1_800_000, "30m"),
+            ("2h", 7_200_000, "2h"),
+            ("24h", 86_400_000, "1d"),
+            ("1d", 86_400_000, "1d"),
+            ("3h30m", 12_600_000, "3h30m"),
+            ("500ms", 500, "500ms"),
+            ("1s500ms", 1_500, "1s500ms"),
+            ("0h5m", 300_000, "5m"),
+            ("365d", 31_536_000_000, "365d"),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.as_millis(), millis, "{text}");
+            assert_eq!(span.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn each_refusal_says_what_was_expected() {
+        let shape = "is not a time; expected whole numbers with `d`, `h`, `m`, `s` or `ms`, such as `90s` or `3h30m`";
+        let order =
+            "has its units out of order; expected each once, largest first, as in `1d3h30m`";
+        for (text, message) in [
+            (
+                "",
+                "`` is empty; expected a time such as `90s`, `30m` or `2h`".into(),
+            ),
+            (
+                "90",
+                "`90` has no unit; did you mean `90s` or `90m`?".into(),
+            ),
+            ("0", "`0` is no time at all; expected 1ms or more".into()),
+            ("0s", "`0s` is no time at all; expected 1ms or more".into()),
+            (
+                "-5m",
+                "`-5m` is negative; expected a time such as `90s`, `30m` or `2h`".into(),
+            ),
+            ("366d", "`366d` is too long; the limit is 365d".into()),
+            ("365d1ms", "`365d1ms` is too long; the limit is 365d".into()),
+            (
+                "99999999999999999999d",
+                "`99999999999999999999d` is too long; the limit is 365d".into(),
+            ),
+            (
+                "18446744073709551615d",
+                "`18446744073709551615d` is too long; the limit is 365d".into(),
+            ),
+            ("30m3h", format!("`30m3h` {order}")),
+            ("1h1h", format!("`1h1h` {order}")),
+            ("1h30", format!("`1h30` {shape}")),
+            ("1.5h", format!("`1.5h` {shape}")),
+            ("2 h", format!("`2 h` {shape}")),
+            ("2H", format!("`2H` {shape}")),
+            ("2w", format!("`2w` {shape}")),
+            ("h", format!("`h` {shape}")),
+            ("1hour", format!("`1hour` {shape}")),
+        ] {
+            assert_eq!(text.parse::<Span>().unwrap_err().to_string(), message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(millis in 1..=Span::MAX.as_millis()) {
+            let span = Span::from_millis(millis).unwrap();
+            prop_assert_eq!(span.to_string().parse(), Ok(span));
+            let json = serde_json::to_string(&span).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Span>(&json).unwrap(), span);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = text.parse::<Span>();
+        }
+
+        #[test]
+        fn any_likely_text_is_read_or_refused(text in "[0-9dhmsé]{0,24}") {
+            let _ = text.parse::<Span>();
+        }
+    }
+}

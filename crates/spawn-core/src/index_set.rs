@@ -49,43 +49,35 @@ impl Stepped {
             .then(|| (index - self.first) / self.step)
     }
 
-    /// The lowest index in both, if any.
+    /// The lowest index in both, if any: the Chinese remainder of the two.
     fn meets(self, other: Self) -> Option<u64> {
-        let low = self.first.max(other.first);
-        let high = self.last.min(other.last);
-        if low > high {
+        let low = i128::from(self.first.max(other.first));
+        let high = i128::from(self.last.min(other.last));
+        let (a, step_a) = (i128::from(self.first), i128::from(self.step));
+        let (b, step_b) = (i128::from(other.first), i128::from(other.step));
+        let (gcd, inverse) = gcd_and_inverse(step_a, step_b);
+        if low > high || (b - a) % gcd != 0 {
             return None;
         }
-        let gcd = gcd(self.step, other.step);
-        if !self.first.abs_diff(other.first).is_multiple_of(gcd) {
-            return None;
-        }
-        // Walk the wider-stepped of the two; its members repeat modulo the
-        // narrower step after at most `narrow / gcd` moves.
-        let (wide, narrow) = if self.step >= other.step {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        let mut at = wide.first + low.saturating_sub(wide.first).div_ceil(wide.step) * wide.step;
-        for _ in 0..narrow.step / gcd {
-            if at > high {
-                return None;
-            }
-            if narrow.position_of(at).is_some() {
-                return Some(at);
-            }
-            at += wide.step;
-        }
-        None
+        let modulus = step_b / gcd;
+        let moves = ((b - a) / gcd * inverse).rem_euclid(modulus);
+        let lcm = step_a * modulus;
+        let meeting = a + step_a * moves;
+        let meeting = low + (meeting - low).rem_euclid(lcm);
+        (meeting <= high).then(|| u64::try_from(meeting).ok())?
     }
 }
 
-fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
+/// The greatest common divisor `g` of `a` and `b`, and `x` with `a * x = g (mod b)`.
+fn gcd_and_inverse(a: i128, b: i128) -> (i128, i128) {
+    let (mut r, mut next_r) = (a, b);
+    let (mut x, mut next_x) = (1, 0);
+    while next_r != 0 {
+        let quotient = r / next_r;
+        (r, next_r) = (next_r, r - quotient * next_r);
+        (x, next_x) = (next_x, x - quotient * next_x);
     }
-    a
+    (r, x)
 }
 
 /// A non-empty set of task indices, held as stepped ranges: a million indices
@@ -309,12 +301,11 @@ fn parse_pieces(text: &str, lone: LoneNumber) -> Result<IndexSet, IndexErrorKind
         .map(parse_piece)
         .collect::<Result<Vec<_>, _>>()?;
     ranges.sort_unstable_by_key(|range| (range.first, range.last));
-    refuse_overlap(&ranges)?;
-    let set = IndexSet::of(join_neighbours(ranges));
-    if set.len > MAX_TASKS {
+    if ranges.iter().map(|range| range.len()).sum::<u64>() > MAX_TASKS {
         return Err(IndexErrorKind::TooMany);
     }
-    Ok(set)
+    refuse_overlap(&ranges)?;
+    Ok(IndexSet::of(join_neighbours(ranges)))
 }
 
 fn parse_piece(piece: &str) -> Result<Stepped, IndexErrorKind> {
@@ -507,3 +498,7 @@ pub enum IndexErrorKind {
         whole: String,
     },
 }
+
+#[cfg(test)]
+#[path = "index_set_tests.rs"]
+mod tests;

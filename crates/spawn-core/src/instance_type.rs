@@ -156,7 +156,10 @@ fn suggestion(text: &str) -> Option<String> {
     if is_instance_type(&lower) {
         return Some(lower);
     }
-    let bare = lower.replace(['.', '-', '_', ' '], "");
+    if lower.contains('.') {
+        return None;
+    }
+    let bare = lower.replace(['-', '_', ' '], "");
     // The longest size that leaves a family: `c7i2xlarge` is `c7i.2xlarge`.
     (1..bare.len())
         .filter(|at| bare.is_char_boundary(*at))
@@ -207,4 +210,103 @@ pub struct InstanceTypeError {
     pub text: String,
     /// A type of the right form that the user may have meant.
     pub suggestion: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn types_of_the_right_form_are_taken() {
+        for text in [
+            "c7i.large",
+            "m7i.2xlarge",
+            "t3.medium",
+            "u-6tb1.metal",
+            "mac2-m2.metal",
+            "c7i.metal-24xl",
+            "u7i-12tb.224xlarge",
+            "m7i-flex.large",
+            "p4d.24xlarge",
+            "t4g.nano",
+            "a1.metal",
+        ] {
+            let found: InstanceType = text.parse().unwrap();
+            assert_eq!(format!("{}.{}", found.family(), found.size()), text);
+        }
+    }
+
+    #[test]
+    fn others_are_refused_with_what_was_meant() {
+        for (text, suggestion) in [
+            ("c7ilarge", Some("c7i.large")),
+            ("c7i2xlarge", Some("c7i.2xlarge")),
+            ("c7i-large", Some("c7i.large")),
+            ("C7i.Large", Some("c7i.large")),
+            ("t3", None),
+            ("large", None),
+            ("c7i.huge", None),
+            ("c7i.0xlarge", None),
+            ("", None),
+            ("c7i.large.large", None),
+            ("é7.large", None),
+        ] {
+            let error = text.parse::<InstanceType>().unwrap_err();
+            assert_eq!(error.suggestion.as_deref(), suggestion, "{text}");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "`{text}` is not an instance type; expected `FAMILY.SIZE`, such as `c7i.large` or `m7i.2xlarge`"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn known_families_have_a_shape() {
+        for (text, shape) in [
+            ("c7i.large", Some((2, 4.0))),
+            ("c7i.xlarge", Some((4, 8.0))),
+            ("c5n.large", Some((2, 5.25))),
+            ("c5.18xlarge", Some((72, 144.0))),
+            ("c7g.medium", Some((1, 2.0))),
+            ("m7i.2xlarge", Some((8, 32.0))),
+            ("m7i-flex.large", Some((2, 8.0))),
+            ("r6i.4xlarge", Some((16, 128.0))),
+            ("x2gd.large", Some((2, 32.0))),
+            ("x2iedn.xlarge", Some((4, 128.0))),
+            ("t3.medium", Some((2, 4.0))),
+            ("t3.nano", Some((2, 0.5))),
+            ("t2.micro", Some((1, 1.0))),
+            ("t4g.2xlarge", Some((8, 32.0))),
+            ("c4.8xlarge", None),
+            ("m7i.metal-24xl", None),
+            ("mac2-m2.metal", None),
+            ("p4d.24xlarge", None),
+        ] {
+            let found = text.parse::<InstanceType>().unwrap().shape();
+            let expected = shape.map(|(vcpus, gib): (u32, f64)| Shape {
+                vcpus,
+                memory_mib: (gib * 1024.0) as u64,
+            });
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = text.parse::<InstanceType>();
+        }
+
+        #[test]
+        fn any_likely_text_is_read_or_refused(text in "[a-zA-Z0-9.é-]{0,20}(large)?") {
+            if let Ok(found) = text.parse::<InstanceType>() {
+                prop_assert_eq!(found.to_string(), text);
+                found.shape();
+            }
+        }
+    }
 }

@@ -205,3 +205,99 @@ pub enum TagError {
     #[error("too many tags; the limit is {MAX_TAGS}")]
     TooMany,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn tags_are_read_by_key() {
+        let tags: Tags = "owner=ana,project=genome,empty=,formula=a=b"
+            .parse()
+            .unwrap();
+        assert_eq!(tags.len(), 4);
+        assert_eq!(tags.get("formula"), Some("a=b"));
+        assert_eq!(tags.get("empty"), Some(""));
+        assert_eq!(
+            tags.to_string(),
+            "empty=,formula=a=b,owner=ana,project=genome"
+        );
+    }
+
+    #[test]
+    fn each_refusal_says_what_was_expected() {
+        let many: Vec<String> = (0..46).map(|n| format!("k{n}=v")).collect();
+        for (text, message) in [
+            (
+                "",
+                "`` is not a tag; expected `KEY=VALUE`, several with commas between".into(),
+            ),
+            (
+                "a",
+                "`a` is not a tag; expected `KEY=VALUE`, several with commas between".into(),
+            ),
+            (
+                "a=1,",
+                "`` is not a tag; expected `KEY=VALUE`, several with commas between".into(),
+            ),
+            ("=v", "a tag has no key; expected `KEY=VALUE`".into()),
+            (
+                "aws:x=1",
+                "`aws:x` starts with `aws:`, which AWS keeps for itself".into(),
+            ),
+            (
+                "AWS:x=1",
+                "`AWS:x` starts with `aws:`, which AWS keeps for itself".into(),
+            ),
+            ("a=1,a=2", "the key `a` is given twice".into()),
+            (
+                "a=b!",
+                "`b!` has '!'; a tag takes letters, digits, spaces and `_ . : / = + - @`".into(),
+            ),
+            (
+                &format!("{}=v", "k".repeat(129)),
+                format!(
+                    "the key `{}...` is too long; AWS allows 128 characters",
+                    "k".repeat(40)
+                ),
+            ),
+            (
+                &format!("k={}", "v".repeat(257)),
+                "the value of `k` is too long; AWS allows 256 characters".into(),
+            ),
+            (&many.join(","), "too many tags; the limit is 45".into()),
+        ] {
+            assert_eq!(text.parse::<Tags>().unwrap_err().to_string(), message);
+        }
+        let longest = format!("{}={}", "é".repeat(128), "é".repeat(256));
+        assert_eq!(longest.parse::<Tags>().unwrap().len(), 1);
+        assert_eq!(many[..45].join(",").parse::<Tags>().unwrap().len(), 45);
+    }
+
+    #[test]
+    fn stored_as_a_map_and_checked_again() {
+        let tags: Tags = "b=2,a=1".parse().unwrap();
+        let json = serde_json::to_string(&tags).unwrap();
+        assert_eq!(json, r#"{"a":"1","b":"2"}"#);
+        assert_eq!(serde_json::from_str::<Tags>(&json).unwrap(), tags);
+        assert!(serde_json::from_str::<Tags>(r#"{"aws:a":"1"}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(
+            map in prop::collection::btree_map("[a-z0-9/:@]{1,9}", "[a-z =+-]{0,9}", 1..9)
+        ) {
+            if let Ok(tags) = Tags::try_from(map) {
+                prop_assert_eq!(tags.to_string().parse(), Ok(tags));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = text.parse::<Tags>();
+        }
+    }
+}
