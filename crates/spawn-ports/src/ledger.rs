@@ -10,6 +10,9 @@
 //! - Untouched tasks cost nothing: submitting and closing an array take the same time for ten
 //!   tasks and for a million.
 //! - A *position* (0-based, dense) addresses a task; the index the user sees belongs to the spec.
+//! - A token is the whole proof of a lease; a commit is not asked which agent brings it.
+//! - Reading or closing an array that is not there is [`LedgerError::UnknownArray`], save for
+//!   [`Ledger::array`], which gives `None`.
 
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
@@ -111,7 +114,7 @@ pub struct ClaimedTask {
 /// What a claim gave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// The token that all these leases carry.
+    /// The token that all these leases carry. An empty claim gives out none: `Token(0)`.
     pub token: Token,
     /// The claimed tasks; empty if nothing is claimable now.
     pub tasks: Vec<ClaimedTask>,
@@ -168,7 +171,8 @@ pub struct TaskRow {
     pub not_before: UnixMicros,
     /// What has been spent of the retry budgets.
     pub spent: Spent,
-    /// How the newest attempt ended.
+    /// How the newest attempt ended, `None` while it runs; for a task that its array's closing
+    /// ended, what the closing says.
     pub ending: Option<Ending>,
     /// The newest attempt's output, once committed.
     pub log: Option<LogSpan>,
@@ -225,9 +229,24 @@ pub enum LedgerError {
     },
 }
 
+/// The random number that spreads the backoff of one attempt, the same in every adapter.
+///
+/// One step of SplitMix64 over token, position and attempt: no source of randomness is needed,
+/// and no two tasks of one claim get the same number.
+pub fn dice(token: Token, position: u64, attempt: u32) -> u64 {
+    let mut z = token
+        .0
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(position.wrapping_mul(0xD1B5_4A32_D192_ED03))
+        .wrapping_add(u64::from(attempt) << 32);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
 /// The durable record. Calls are short and may be grouped by the adapter; times are handed in.
 pub trait Ledger {
-    /// Records a new array with all its tasks pending.
+    /// Records a new array with all its tasks pending. An array without tasks is refused.
     fn submit(&mut self, array: &NewArray, now: UnixMicros) -> Result<(), LedgerError>;
 
     /// One array.
@@ -245,18 +264,20 @@ pub trait Ledger {
     /// Every agent an array ever had, newest first, at most `limit`.
     fn agents(&mut self, array: &ArrayId, limit: u32) -> Result<Vec<AgentRecord>, LedgerError>;
 
-    /// One agent.
+    /// One agent; `None` if it never enrolled.
     fn agent(&mut self, id: AgentId) -> Result<Option<AgentRecord>, LedgerError>;
 
-    /// Every agent that has not ended, of all arrays.
+    /// Every agent that has not ended, of all arrays, oldest first.
     fn live_agents(&mut self) -> Result<Vec<AgentRecord>, LedgerError>;
 
     /// Leases up to `want` tasks to `agent`: those handed back and due first, then fresh ones in
-    /// order of position. A closed array gives an empty claim.
+    /// order of position. Those handed back come by the time they became due, then by position.
+    /// A closed array gives an empty claim.
     fn claim(&mut self, agent: AgentId, want: u32, now: UnixMicros) -> Result<Claim, LedgerError>;
 
     /// Commits outcomes. One answer for each, in order; a refused one changes nothing and does
-    /// not hold up the others. An ended agent is refused by token, not with an error.
+    /// not hold up the others. An ended agent is refused by token, not with an error; its record
+    /// stays as it ended. A position outside the array is refused as an untouched task is.
     fn commit(
         &mut self,
         agent: AgentId,
@@ -274,7 +295,8 @@ pub trait Ledger {
     ) -> Result<Vec<Result<(), Illegal>>, LedgerError>;
 
     /// Ends an agent that is gone or leaves. Every lease it still holds is void: those tasks end
-    /// their attempt with cause *worker lost*. Gives their positions. Idempotent.
+    /// their attempt with cause *worker lost*. Gives their positions, in order. Idempotent: a
+    /// second call gives none.
     fn end_agent(&mut self, agent: AgentId, now: UnixMicros) -> Result<Vec<u64>, LedgerError>;
 
     /// Closes an array: [`Intent::Cancel`] or [`Intent::Expired`]. Pending tasks are closed at
@@ -296,6 +318,7 @@ pub trait Ledger {
     /// Every attempt of a task, oldest first.
     fn attempts(&mut self, id: &ArrayId, position: u64) -> Result<Vec<AttemptRow>, LedgerError>;
 
-    /// Tasks that failed most recently, newest first. Must not walk the tasks that did not fail.
+    /// Tasks that failed most recently, newest first (by end, then position). Tasks that their
+    /// array's closing ended are not among them. Must not walk the tasks that did not fail.
     fn recent_failures(&mut self, id: &ArrayId, limit: u32) -> Result<Vec<TaskRow>, LedgerError>;
 }

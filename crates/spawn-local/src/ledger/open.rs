@@ -1,0 +1,134 @@
+//! Opening the ledger's file, and saying plainly what is wrong with one that cannot be opened.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use spawn_ports::ledger::LedgerError;
+
+use super::Durability;
+use super::schema;
+
+/// How long a call waits for another process that writes, before it fails.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Pages of 4 KiB in the write-ahead log before they move into the file: 8 MiB.
+const CHECKPOINT_PAGES: u32 = 2_000;
+
+/// Opens the ledger at `path`, creating it if there is none.
+pub(super) fn writable(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
+    let new = fs::metadata(path).map_or(true, |file| file.len() == 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let prepare = || -> rusqlite::Result<(Connection, i64)> {
+        let mut conn = connect(path, flags)?;
+        let found = schema::version(&conn)?;
+        if found > schema::VERSION || (found == 0 && !new && is_foreign(&conn)?) {
+            return Ok((conn, found));
+        }
+        let creating = found == 0 && durability == Durability::ProcessCrash;
+        if creating {
+            // An empty ledger that a power cut takes away has lost nothing.
+            conn.execute_batch("PRAGMA synchronous = OFF;")?;
+        }
+        conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        if found < schema::VERSION {
+            schema::migrate(&mut conn)?;
+        }
+        let synchronous = match durability {
+            Durability::ProcessCrash => "NORMAL",
+            Durability::PowerLoss => "FULL",
+        };
+        conn.execute_batch(&format!(
+            "PRAGMA synchronous = {synchronous};
+             PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
+        ))?;
+        Ok((conn, found))
+    };
+    let (conn, found) = prepare().map_err(|error| storage(path, "open", error))?;
+    check(path, &conn, found)?;
+    Ok(conn)
+}
+
+/// Opens the ledger at `path` for reading only; there must be one.
+pub(super) fn read_only(path: &Path) -> Result<Connection, LedgerError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let prepare = || -> rusqlite::Result<(Connection, i64)> {
+        let conn = connect(path, flags)?;
+        let found = schema::version(&conn)?;
+        Ok((conn, found))
+    };
+    let (conn, found) = prepare().map_err(|error| storage(path, "open", error))?;
+    check(path, &conn, found)?;
+    if found < schema::VERSION {
+        return Err(refused(format!(
+            "ledger `{}` has version {found}, older than version {} of this program; \
+             a command that writes brings it up to date",
+            path.display(),
+            schema::VERSION
+        )));
+    }
+    Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.execute_batch("PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;")?;
+    Ok(conn)
+}
+
+fn is_foreign(conn: &Connection) -> rusqlite::Result<bool> {
+    let ours: i32 = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(ours != schema::APPLICATION_ID && tables > 0)
+}
+
+fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> {
+    let foreign = is_foreign(conn).map_err(|error| storage(path, "open", error))?;
+    let shown = path.display();
+    if foreign {
+        return Err(refused(format!(
+            "`{shown}` is the database of another program, not a ledger; \
+             move it away or name another place"
+        )));
+    }
+    if found > schema::VERSION {
+        return Err(refused(format!(
+            "ledger `{shown}` has version {found}, this program knows up to version {}; \
+             use the newer program that wrote it",
+            schema::VERSION
+        )));
+    }
+    Ok(())
+}
+
+fn refused(what: String) -> LedgerError {
+    LedgerError::Storage { what, source: None }
+}
+
+/// The error of a call that failed while it wanted to `doing` the ledger at `path`.
+pub(super) fn storage(path: &Path, doing: &str, error: rusqlite::Error) -> LedgerError {
+    let shown = path.display();
+    let what = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
+            "cannot {doing} ledger `{shown}`: the file is damaged or is no ledger ({error}); \
+             move it away (`mv '{shown}' '{shown}.damaged'`) and a new one is started, \
+             `sqlite3 '{shown}.damaged' .recover` shows what can be saved"
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            format!("cannot {doing} ledger `{shown}`: another process keeps it locked ({error})")
+        }
+        Some(ErrorCode::DiskFull) => {
+            format!("cannot {doing} ledger `{shown}`: no space left ({error}); nothing was lost")
+        }
+        _ => format!("cannot {doing} ledger `{shown}`: {error}"),
+    };
+    LedgerError::Storage {
+        what,
+        source: Some(Box::new(error)),
+    }
+}
