@@ -282,13 +282,20 @@ fn nearest(name: &str) -> Option<&'static str> {
         .into_iter()
         .filter(|known| known.split('_').next() == name.split('_').next())
         .map(|known| {
-            // `TASK_INDEX` is far from `TASK_ARRAY_INDEX` by letters only.
-            let ends_so = known.ends_with(&format!("_{rest}"));
-            (if ends_so { 0 } else { distance(known, name) }, known)
+            let short = rest.len() > 1 && abbreviates(name, known);
+            (if short { 0 } else { distance(known, name) }, known)
         })
         .filter(|(distance, _)| *distance <= CLOSE)
         .min()
         .map(|(_, known)| known)
+}
+
+/// `TASK_IDX` is far from `TASK_ARRAY_INDEX` by its letters, and yet meant: they
+/// come in the same order and end the same.
+fn abbreviates(short: &str, long: &str) -> bool {
+    let mut letters = long.chars();
+    let in_order = short.chars().all(|c| letters.any(|letter| letter == c));
+    in_order && short.chars().last() == long.chars().last()
 }
 
 /// Letters to add, drop or change to make `b` of `a`.
@@ -306,3 +313,7 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+#[path = "mentions_tests.rs"]
+mod tests;

@@ -111,7 +111,9 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         label,
     } = work;
     warnings.extend(program_warnings);
-    for variable in &mentions.unknown_variables {
+    let set_by_user = |name: &String| env.iter().any(|(set, _)| set == name);
+    let unknown = mentions.unknown_variables.iter();
+    for variable in unknown.filter(|name| !set_by_user(name)) {
         warnings.push(crate::mentions::variable_warning(variable, &label));
     }
     notes.extend(shipment.notes());

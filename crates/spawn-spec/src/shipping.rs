@@ -50,22 +50,32 @@ impl<'a> Shipment<'a> {
         let script = script.and_then(|path| path.canonicalize().ok());
         for word in words {
             let Some(name) = relative_name(word) else {
+                let above = Path::new(word)
+                    .components()
+                    .any(|c| c == Component::ParentDir);
+                if above && self.launch_dir.join(word).is_file() {
+                    self.leave_out(word, "not below the directory of the launch");
+                }
                 continue;
             };
             let source = self.launch_dir.join(&name);
-            // Only files are told apart; a word that names none is no mistake.
-            let Ok(meta) = source.symlink_metadata() else {
+            // Most words name no file at all, and need no remark.
+            let Ok(meta) = source.metadata() else {
                 continue;
             };
             if name.split('/').any(|part| part.starts_with('.')) {
                 continue;
             }
-            if self.has_symlink(&name) {
-                if source.is_file() {
-                    self.leave_out(&name, "a symbolic link");
+            if meta.is_dir() {
+                // A word without a slash is more often just a word.
+                if word.contains('/') {
+                    self.leave_out(&name, &format!("a directory; add `--include {name}`"));
                 }
+            } else if self.has_symlink(&name) {
+                self.leave_out(&name, "a symbolic link");
             } else if !meta.is_file() || (script.is_some() && source.canonicalize().ok() == script)
             {
+                continue;
             } else if is_secret(&name) {
                 self.leave_out(&name, "it looks like a key or a credential");
             } else if File::open(&source).is_err() {
@@ -282,3 +292,7 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
         (whole, _) => format!("{whole} {}", UNITS[unit]),
     }
 }
+
+#[cfg(test)]
+#[path = "shipping_tests.rs"]
+mod tests;
