@@ -42,7 +42,7 @@ pub(crate) fn parse_env(
             None => (text.as_str(), None),
         };
         if !is_identifier(name) {
-            return Err(SpecErrorKind::EnvName { text: text.clone() }.into());
+            return Err(SpecErrorKind::EnvName { name: name.into() }.into());
         }
         if let Some((_, reason)) = RESERVED.iter().find(|(start, _)| name.starts_with(start)) {
             let name = name.to_owned();
@@ -92,15 +92,15 @@ mod tests {
             ),
             (
                 &["1A=x"],
-                "`--env`: `1A=x` is not a variable; expected `NAME=VALUE` or `NAME`",
+                "`--env`: `1A` cannot name a variable; expected `NAME=VALUE` or `NAME`",
             ),
             (
                 &["=x"],
-                "`--env`: `=x` is not a variable; expected `NAME=VALUE` or `NAME`",
+                "`--env`: `` cannot name a variable; expected `NAME=VALUE` or `NAME`",
             ),
             (
                 &["A-B=x"],
-                "`--env`: `A-B=x` is not a variable; expected `NAME=VALUE` or `NAME`",
+                "`--env`: `A-B` cannot name a variable; expected `NAME=VALUE` or `NAME`",
             ),
             (&["A=1", "A=2"], "`--env A` is given twice"),
             (

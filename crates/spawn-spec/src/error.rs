@@ -85,8 +85,9 @@ pub enum SpecErrorKind {
     ProviderUnknown { text: String },
     #[error("the ec2 provider is not part of this build; use `--provider local`")]
     ProviderMissing,
-    #[error("`--env`: `{text}` is not a variable; expected `NAME=VALUE` or `NAME`")]
-    EnvName { text: String },
+    /// Without its value, which may be a secret.
+    #[error("`--env`: `{name}` cannot name a variable; expected `NAME=VALUE` or `NAME`")]
+    EnvName { name: String },
     #[error("`--env {name}`: {reason}")]
     EnvReserved { name: String, reason: &'static str },
     #[error("`--env {name}` takes its value from this shell, where it is not set")]

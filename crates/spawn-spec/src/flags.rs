@@ -14,7 +14,7 @@ const LIMITS: &str = "Limits";
 const LOCAL: &str = "Local";
 const OUTPUT: &str = "Output";
 
-/// Everything `spawn launch` takes.
+/// Run a script, or a command, as an array of tasks
 #[derive(Args, Clone, Debug, Default)]
 pub struct LaunchArgs {
     /// Script to run: its text, `@FILE`, or `@-` for standard input

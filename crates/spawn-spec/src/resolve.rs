@@ -23,7 +23,6 @@ pub struct LaunchContext {
     /// The variables of the launching shell.
     pub env: BTreeMap<String, String>,
     /// Reads all of standard input; called for `--user-data @-` only.
-    #[expect(clippy::type_complexity, reason = "it is a closure")]
     pub stdin: Box<dyn Fn() -> io::Result<Vec<u8>>>,
 }
 
