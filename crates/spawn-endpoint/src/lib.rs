@@ -1,1 +1,48 @@
-//! An embedded, durable S3, SQS and DynamoDB endpoint on one loopback port
+//! An embedded, durable AWS endpoint: S3, SQS, DynamoDB and STS `GetCallerIdentity` on one
+//! loopback port, so that the `aws` CLI and the SDKs work with no account.
+//!
+//! # What serves what
+//!
+//! - **S3**: `s3s` speaks the protocol and verifies signatures; storage is ours ([`s3`]): blob
+//!   files that are written once and never changed, and one SQLite transaction that publishes an
+//!   object. Copies and completed multipart uploads share blobs, so they cost no data.
+//! - **SQS**: ours ([`sqs`]), over SQLite. The existing in-memory engines would have had to be
+//!   given storage, visibility timeout 0, partial batches and FIFO order behind their own data
+//!   structures; that is most of a queue service, and their protocol layer is its small part.
+//! - **DynamoDB**: `dynoxide` in process ([`dynamodb`]).
+//! - Signatures of all but S3 are verified by [`sigv4`]. A request that is not signed with the
+//!   endpoint's own key pair is answered 403 and nothing of it is executed.
+//!
+//! # Durability
+//!
+//! What was acknowledged survives `kill -9` of the process. Nothing is forced to the disk, so a
+//! power loss may take the last moments.
+//!
+//! # Cost at rest
+//!
+//! Until the first connection there is one thread, blocked on `accept`. The runtime starts with
+//! the first connection; each service opens its files with its first request.
+
+mod credentials;
+mod database;
+mod dynamodb;
+mod error;
+mod identifiers;
+mod percent;
+mod record;
+mod router;
+mod s3;
+mod server;
+mod sigv4;
+mod sqs;
+mod sts;
+mod wire;
+
+pub use credentials::Credentials;
+pub use error::EndpointError;
+pub use record::{RequestHook, RequestRecord};
+pub use s3::existing_buckets;
+pub use server::{EndpointConfig, EndpointHandle, start};
+
+/// The account that everything in the endpoint belongs to.
+pub const ACCOUNT_ID: &str = "123456789012";

@@ -1,0 +1,154 @@
+//! S3: `s3s` speaks the protocol and verifies signatures; this module stores.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `api.rs` | the operations, one line each |
+//! | `buckets.rs`, `objects.rs`, `copies.rs`, `listing.rs`, `multipart.rs`, `tags.rs` | what they do |
+//! | `conditions.rs` | `If-Match` and its relatives |
+//! | `upload.rs` | a body on its way in: digests and checksums |
+//! | `download.rs` | a body on its way out |
+//! | `blobs.rs` | files that are written once |
+//! | `store.rs` | the database that says which blobs are which object |
+
+mod api;
+mod blobs;
+mod buckets;
+mod checksums;
+mod conditions;
+mod copies;
+mod download;
+mod listing;
+mod metadata;
+mod multipart;
+mod objects;
+mod store;
+mod tags;
+mod upload;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::Request;
+use hyper::body::Incoming;
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::auth::{S3Auth, SecretKey};
+use s3s::path::S3Path;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, s3_error};
+use subtle::ConstantTimeEq;
+
+use crate::router::error_code_of;
+use crate::wire::{self, Protocol, Served};
+use crate::{Credentials, EndpointError, database};
+use store::Store;
+
+/// Where the store keeps what, below the endpoint's directory.
+const DATABASE: &str = "s3.sqlite";
+const BLOBS: &str = "blobs";
+
+/// The names of the buckets kept in `dir`, in order. Starts and creates nothing.
+///
+/// # Errors
+/// There is a database and it cannot be read.
+pub fn existing_buckets(dir: &Path) -> Result<Vec<String>, EndpointError> {
+    let file = dir.join(DATABASE);
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    let connection = database::open_to_read(&file)?;
+    buckets::names(&connection).map_err(|error| database::failed(&file, &error))
+}
+
+/// The object store of one endpoint, behind its protocol.
+pub(crate) struct ObjectService {
+    service: S3Service,
+}
+
+impl ObjectService {
+    /// Opens or creates the store in `dir`. Blocks; runs inside a runtime.
+    pub(crate) fn open(dir: &Path, credentials: &Credentials) -> Result<Self, EndpointError> {
+        let store = Arc::new(Store::open(&dir.join(DATABASE), dir.join(BLOBS))?);
+        let sweep = Arc::clone(&store);
+        tokio::task::spawn_blocking(move || sweep.remove_orphans());
+        let mut builder = S3ServiceBuilder::new(api::Api { store });
+        builder.set_auth(OneKey(credentials.clone()));
+        builder.set_access(Signed);
+        Ok(Self {
+            service: builder.build(),
+        })
+    }
+
+    /// Answers one request, signed or not.
+    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Served {
+        let understood = Understood::default();
+        let method = request.method().to_string();
+        let mut request = request.map(s3s::Body::from);
+        request.extensions_mut().insert(understood.clone());
+        let reply = self.service.call(request).await.unwrap_or_else(|_| {
+            let message = "The request could not be answered";
+            let status = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+            wire::error(Protocol::Query, status, "InternalError", message)
+        });
+        let (operation, resource) = understood.take().unwrap_or((method, None));
+        Served {
+            error_code: error_code_of(&reply),
+            reply,
+            operation,
+            resource,
+        }
+    }
+}
+
+/// Which operation on what a request was found to be, carried out of `s3s` for the record.
+#[derive(Clone, Default)]
+struct Understood(Arc<Mutex<Option<(String, Option<String>)>>>);
+
+impl Understood {
+    fn set(&self, operation: String, resource: Option<String>) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some((operation, resource));
+    }
+
+    fn take(&self) -> Option<(String, Option<String>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Knows one key pair.
+struct OneKey(Credentials);
+
+#[async_trait::async_trait]
+impl S3Auth for OneKey {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if bool::from(access_key.as_bytes().ct_eq(self.0.access_key_id.as_bytes())) {
+            Ok(SecretKey::from(self.0.secret_access_key.as_str()))
+        } else {
+            Err(s3_error!(
+                InvalidAccessKeyId,
+                "This is the local endpoint, and the access key is not its own"
+            ))
+        }
+    }
+}
+
+/// Lets every signed request do everything, and an unsigned one nothing.
+struct Signed;
+
+#[async_trait::async_trait]
+impl S3Access for Signed {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let operation = context.s3_op().name().to_owned();
+        let resource = match context.s3_path() {
+            S3Path::Root => None,
+            S3Path::Bucket { bucket } => Some(bucket.to_string()),
+            S3Path::Object { bucket, key } => Some(format!("{bucket}/{key}")),
+        };
+        if let Some(understood) = context.extensions_mut().get::<Understood>() {
+            understood.set(operation, resource);
+        }
+        match context.credentials() {
+            Some(_) => Ok(()),
+            None => Err(s3_error!(AccessDenied, "The request is not signed")),
+        }
+    }
+}
