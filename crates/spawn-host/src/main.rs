@@ -1,1 +1,75 @@
-fn main() {}
+//! `spawn-host`: the per-user background host of the local provider.
+//!
+//! One thread, one loop, and the one writer of the ledger. Every round takes in all that
+//! commands and agents have said, does it in one ledger transaction, and only then answers: a
+//! group commit that costs a busy host no more than a quiet one.
+//!
+//! - [`host`]: the loop. [`peers`]: sockets and frames. [`serving`]: what commands ask.
+//!   [`agents`]: what agents say. [`arrays`]: which arrays live and how many agents each gets.
+//! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
+//!
+//! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
+
+mod agents;
+mod arrays;
+mod host;
+mod peers;
+mod serving;
+mod startup;
+
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use spawn_local::home::Home;
+
+const HELP: &str = "\
+spawn-host: the background host of spawn's local provider
+
+Usage: spawn-host --home DIR
+
+`spawn` starts it when it is needed and it ends by itself when idle.
+`spawn local status` and `spawn local stop` look after it.
+";
+
+fn main() {
+    let home = match arguments() {
+        Ok(Some(home)) => home,
+        Ok(None) => {
+            print!("{HELP}");
+            return;
+        }
+        Err(e) => {
+            eprintln!("spawn-host: {e}");
+            std::process::exit(2);
+        }
+    };
+    match startup::start(Home::at(home)) {
+        Ok(Some(host)) => {
+            if let Err(e) = host.serve() {
+                eprintln!("spawn-host {}: {e}", std::process::id());
+                std::process::exit(1);
+            }
+        }
+        // Another host serves this home; whoever started us will find it.
+        Ok(None) => println!("taken"),
+        Err(e) => {
+            println!("{e}");
+            eprintln!("spawn-host {}: {e}", std::process::id());
+            std::process::exit(1);
+        }
+    }
+}
+
+fn arguments() -> Result<Option<PathBuf>, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_env();
+    let mut home = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("home") => home = Some(PathBuf::from(parser.value()?)),
+            Short('h') | Long("help") => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    home.map(Some)
+        .ok_or_else(|| "`--home DIR` is missing".into())
+}

@@ -1,1 +1,18 @@
-//! The local provider: SQLite ledger, sandboxes, host protocol
+//! The local provider: workers as sandboxes of this machine, a ledger in SQLite, and the
+//! protocol between the commands, the host and the agents.
+//!
+//! - [`home`]: where everything lives. [`submission`]: what the ledger keeps of a launch.
+//! - [`ledger`]: the SQLite ledger; the host is its one writer.
+//! - [`wire`]: what commands, host and agents say. [`host_client`]: how a command reaches the
+//!   host, starting it where none runs.
+//! - [`sandbox`]: the worker: namespaces, the init inside, cleaning up. [`task_log`]: one log
+//!   per agent, a region per attempt.
+
+pub mod endpoint_env;
+pub mod home;
+pub mod host_client;
+pub mod ledger;
+pub mod sandbox;
+pub mod submission;
+pub mod task_log;
+pub mod wire;

@@ -1,1 +1,133 @@
-fn main() {}
+//! `spored`: the agent on each worker, and the commands that scripts use inside a task.
+
+mod agent;
+mod aws_wrapper;
+mod complete;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use lexopt::prelude::*;
+use spawn_core::outcome::{Completion, Status};
+
+const HELP: &str = "\
+spored: the agent of spawn, and the commands of a script inside a task
+
+Usage: spored complete --status success|failed|skipped [--message TEXT]
+       spored version
+
+complete   say how this task ended. Without it the script's exit code says it.
+           The first word stands: saying the same again does nothing, saying
+           otherwise exits 1. The script goes on until it exits. A script may
+           also write the file /tmp/SPAWN_COMPLETE: `success`, `failed: why`,
+           or JSON such as {\"status\": \"failed\", \"message\": \"why\"}.
+version    print the version.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 not inside a task.
+";
+
+fn main() {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|n| n == "aws") {
+        std::process::exit(aws_wrapper::run(args.collect()));
+    }
+    let code = match run(args.collect()) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("spored: {e}");
+            eprintln!("  hint: `spored --help` shows the commands");
+            2
+        }
+    };
+    std::process::exit(code);
+}
+
+fn run(args: Vec<OsString>) -> Result<i32, lexopt::Error> {
+    let mut parser = lexopt::Parser::from_args(args);
+    match parser.next()? {
+        None => {
+            eprint!("{HELP}");
+            Ok(2)
+        }
+        Some(Short('h') | Long("help")) => {
+            print!("{HELP}");
+            Ok(0)
+        }
+        Some(Short('V') | Long("version")) => Ok(version()),
+        Some(Value(command)) => match command.to_str() {
+            Some("complete") => complete(parser),
+            Some("version") => end(parser).map(|()| version()),
+            Some("help") => {
+                print!("{HELP}");
+                Ok(0)
+            }
+            Some("agent") => end(parser).map(|()| agent()),
+            _ => Err(format!(
+                "unknown command `{}`: expected `complete` or `version`",
+                command.display()
+            )
+            .into()),
+        },
+        Some(other) => Err(other.unexpected()),
+    }
+}
+
+fn end(mut parser: lexopt::Parser) -> Result<(), lexopt::Error> {
+    match parser.next()? {
+        None => Ok(()),
+        Some(arg) => Err(arg.unexpected()),
+    }
+}
+
+fn version() -> i32 {
+    println!("spored {}", env!("CARGO_PKG_VERSION"));
+    0
+}
+
+fn agent() -> i32 {
+    match agent::main() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("spored agent {}: {e}", std::process::id());
+            1
+        }
+    }
+}
+
+fn complete(mut parser: lexopt::Parser) -> Result<i32, lexopt::Error> {
+    let mut status = None;
+    let mut message = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("status") | Short('s') => {
+                let word = parser.value()?.string()?;
+                let known = Status::from_word(&word).ok_or_else(|| {
+                    format!("`--status {word}`: expected `success`, `failed` or `skipped`")
+                })?;
+                status = Some(known);
+            }
+            Long("message") | Short('m') => message = Some(parser.value()?.string()?),
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(0);
+            }
+            other => return Err(other.unexpected()),
+        }
+    }
+    let status = status.ok_or("`spored complete` needs `--status success|failed|skipped`")?;
+    let control = std::env::var_os("SPAWN_CONTROL");
+    match complete::complete(
+        control.as_ref().map(Path::new),
+        &Completion { status, message },
+    ) {
+        Ok(()) => Ok(0),
+        Err(e) => {
+            eprintln!("spored: {e}");
+            Ok(match e {
+                complete::CompleteError::NoTask => 3,
+                _ => 1,
+            })
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! What agents say, and how they start and end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use spawn_core::array_id::ArrayId;
+use spawn_core::moment::UnixMicros;
+use spawn_core::pace::fair_share;
+use spawn_local::ledger::SqliteLedger;
+use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
+use spawn_local::wire::client::RunningTask;
+use spawn_ports::ledger::{AgentId, Commit, Ledger, LedgerError, NewAgent};
+use spawn_spec::Program;
+
+use crate::host::Desk;
+use crate::peers::PeerId;
+
+/// A task in backoff that comes due this soon is waited for; agents leave for longer ones.
+const WORTH_WAITING_MICROS: u64 = 2_000_000;
+/// After this many agents in a row that did not get ready, the array is held up.
+const MOST_FAILED_STARTS: u32 = 3;
+
+/// An agent of this host.
+#[derive(Debug)]
+pub struct Agent {
+    /// The array it serves.
+    pub array: ArrayId,
+    /// Its slot there.
+    pub slot: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Its enrolment, once it is ready.
+    pub id: Option<AgentId>,
+    /// What it has been running for a while.
+    pub running: Option<RunningTask>,
+    /// When it last said something.
+    pub heard: Instant,
+    /// Whether it was told that nothing is left.
+    pub retired: bool,
+}
+
+impl Agent {
+    /// Ends its process, and with it its sandbox.
+    pub fn kill(&self) {
+        let _ = kill(Pid::from_raw(self.pid as i32), Signal::SIGKILL);
+    }
+}
+
+impl Desk {
+    /// Starts an agent for a slot of an array.
+    pub(crate) fn start_agent(&mut self, id: &ArrayId) -> io::Result<()> {
+        let slot = self.arrays[id].free_slot();
+        let (ours, theirs) = UnixStream::pair()?;
+        let child = Command::new(&self.agent_program)
+            .arg("agent")
+            .current_dir("/")
+            .env_clear()
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .spawn()?;
+        let peer = self.peers.add(ours)?;
+        let agent = Agent {
+            array: id.clone(),
+            slot,
+            pid: child.id(),
+            id: None,
+            running: None,
+            heard: Instant::now(),
+            retired: false,
+        };
+        self.agents.insert(peer, agent);
+        if let Some(array) = self.arrays.get_mut(id) {
+            array.slots.insert(slot);
+        }
+        Ok(())
+    }
+
+    /// Takes in one message of an agent.
+    pub(crate) fn hear_agent(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        message: FromAgent,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let Some(agent) = self.agents.get_mut(&peer) else {
+            return Ok(());
+        };
+        agent.heard = Instant::now();
+        let enrolled = agent.id;
+        match (message, enrolled) {
+            (FromAgent::Ready { pid_started }, None) => {
+                self.greet(ledger, peer, pid_started, now)?
+            }
+            (FromAgent::Built { isolation }, _) => {
+                self.isolation_known = true;
+                self.isolation = self.isolation.min(isolation);
+                let array = self.agents[&peer].array.clone();
+                if let Some(array) = self.arrays.get_mut(&array) {
+                    array.failed_starts = 0;
+                }
+            }
+            (FromAgent::Turn { commits, want }, Some(id)) => {
+                self.take_commits(ledger, peer, id, &commits, now)?;
+                if want > 0 {
+                    self.give_claim(ledger, peer, id, want, now)?;
+                }
+            }
+            (FromAgent::Release { token, positions }, Some(id)) => {
+                ledger.release(id, token, &positions, now)?;
+                self.wake(peer);
+            }
+            (
+                FromAgent::Running {
+                    position,
+                    attempt,
+                    log_offset,
+                },
+                _,
+            ) => {
+                agent.running = Some(RunningTask {
+                    position,
+                    attempt,
+                    log_offset,
+                    since: now.0,
+                });
+            }
+            (FromAgent::Heartbeat, _) => {}
+            (FromAgent::Broken { why }, _) => self.lower_isolation(peer, &why),
+            (message, _) => eprintln!("an agent said {message:?} out of turn"),
+        }
+        Ok(())
+    }
+
+    fn greet(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        pid_started: u64,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let agent = &self.agents[&peer];
+        let (array_id, slot, pid) = (agent.array.clone(), agent.slot, agent.pid);
+        let Some(array) = self.arrays.get(&array_id) else {
+            self.peers.send(peer, &ToAgent::Retire);
+            return Ok(());
+        };
+        let launch = &array.submission.launch;
+        let fresh = array.fresh();
+        let hostname = match fresh {
+            true => launch.name.clone(),
+            false => format!("{}-w{slot}", launch.name),
+        };
+        let enrolment = NewAgent {
+            array: array_id.clone(),
+            slot,
+            pid,
+            pid_started,
+            boot: self.boot.clone(),
+            hostname,
+        };
+        let id = ledger.enroll(&enrolment, now)?;
+        let (argv, script) = match &launch.program {
+            Program::Script {
+                file_name,
+                interpreter,
+            } => (interpreter.clone(), Some(file_name.clone())),
+            Program::Command { argv } => (argv.clone(), None),
+        };
+        let path = |p: std::path::PathBuf| p.to_string_lossy().into_owned();
+        let job = Job {
+            name: launch.name.clone(),
+            indices: launch.indices.clone(),
+            agent: id,
+            slot,
+            fresh,
+            argv,
+            script,
+            shipped: launch.shipped.iter().map(|f| f.name.clone()).collect(),
+            env: self.task_env(array),
+            path: array.submission.path.clone(),
+            timeout_ms: launch.timeout_ms,
+            ttl_ms: array.deadline.micros_since(now) / 1000,
+            job_dir: path(self.home.job(&array_id)),
+            worker_dir: path(self.home.worker(id)),
+            bin_dir: path(self.home.bin()),
+            log: path(self.home.log(&array_id, id)),
+            isolation: self.isolation,
+            array: array_id,
+        };
+        if let Some(agent) = self.agents.get_mut(&peer) {
+            agent.id = Some(id);
+        }
+        self.ending.insert(pid as i32, Some(self.home.worker(id)));
+        self.peers.send(peer, &ToAgent::Job(Box::new(job)));
+        Ok(())
+    }
+
+    fn task_env(&self, array: &crate::arrays::LiveArray) -> Vec<(String, String)> {
+        let submission = &array.submission;
+        let mut env = submission.shell_env.clone();
+        if !submission.real_aws {
+            env.extend(spawn_local::endpoint_env::variables(
+                self.endpoint_port,
+                &self.credentials.access_key_id,
+                &self.credentials.secret_access_key,
+            ));
+        }
+        env.extend(submission.launch.env.iter().cloned());
+        env
+    }
+
+    fn take_commits(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        id: AgentId,
+        commits: &[Commit],
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        for (commit, verdict) in commits.iter().zip(ledger.commit(id, commits, now)?) {
+            if let Err(illegal) = verdict {
+                eprintln!(
+                    "agent {}: task {} was not committed: {illegal}",
+                    id.0, commit.position
+                );
+            }
+        }
+        if let Some(agent) = self.agents.get_mut(&peer)
+            && let Some(running) = agent.running
+            && commits.iter().any(|c| c.position == running.position)
+        {
+            agent.running = None;
+        }
+        self.wake(peer);
+        Ok(())
+    }
+
+    /// A task of this agent's array may be claimable again.
+    fn wake(&mut self, peer: PeerId) {
+        if let Some(agent) = self.agents.get(&peer)
+            && let Some(array) = self.arrays.get_mut(&agent.array)
+        {
+            array.asleep_until = None;
+        }
+    }
+
+    /// Answers a wish for tasks: with a claim, with a wait, or with the end.
+    fn give_claim(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        id: AgentId,
+        want: u32,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let array_id = self.agents[&peer].array.clone();
+        let Some(record) = ledger.array(&array_id)? else {
+            return Ok(());
+        };
+        let Some(array) = self.arrays.get_mut(&array_id) else {
+            return Ok(());
+        };
+        let agents = u32::try_from(array.slots.len()).unwrap_or(u32::MAX);
+        let share = fair_share(want, record.counts.pending, agents);
+        let claim = match share {
+            0 => None,
+            share => Some(ledger.claim(id, share, now)?),
+        };
+        match claim {
+            Some(claim) if !claim.tasks.is_empty() => {
+                self.peers.send(peer, &ToAgent::Claimed(claim));
+            }
+            Some(claim) => {
+                let due = claim.next_due;
+                array.asleep_until = due;
+                if due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS) {
+                    array.parked.push((peer, want));
+                } else {
+                    self.retire(peer);
+                }
+            }
+            None => self.retire(peer),
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, peer: PeerId) {
+        if let Some(agent) = self.agents.get_mut(&peer) {
+            agent.retired = true;
+            if let Some(array) = self.arrays.get_mut(&agent.array) {
+                array.slots.remove(&agent.slot);
+            }
+        }
+        self.peers.send(peer, &ToAgent::Retire);
+    }
+
+    /// Agents that wait are asked again once something came due.
+    pub(crate) fn serve_parked(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        id: &ArrayId,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let Some(array) = self.arrays.get_mut(id) else {
+            return Ok(());
+        };
+        if array.parked.is_empty() || array.asleep_until.is_some_and(|t| t > now) {
+            return Ok(());
+        }
+        for (peer, want) in std::mem::take(&mut array.parked) {
+            if let Some(agent) = self.agents.get(&peer).and_then(|a| a.id) {
+                self.give_claim(ledger, peer, agent, want, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An agent is gone, or as good as: what it held goes back.
+    pub(crate) fn lose_agent(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let Some(agent) = self.agents.remove(&peer) else {
+            return Ok(());
+        };
+        agent.kill();
+        if let Some(array) = self.arrays.get_mut(&agent.array) {
+            if !agent.retired {
+                array.slots.remove(&agent.slot);
+            }
+            array.parked.retain(|(p, _)| *p != peer);
+            array.asleep_until = None;
+            if agent.id.is_none() {
+                array.failed_starts += 1;
+                if array.failed_starts >= MOST_FAILED_STARTS {
+                    array.held_up = Some(format!(
+                        "{MOST_FAILED_STARTS} agents in a row ended before they were ready; see {}",
+                        self.home.host_log().display()
+                    ));
+                }
+            }
+        }
+        match agent.id {
+            Some(id) => {
+                ledger.end_agent(id, now)?;
+            }
+            None => {
+                self.ending.entry(agent.pid as i32).or_default();
+            }
+        }
+        Ok(())
+    }
+
+    fn lower_isolation(&mut self, peer: PeerId, why: &str) {
+        let lower = match self.isolation {
+            Isolation::Full => Some(Isolation::Mounts),
+            Isolation::Mounts => Some(Isolation::Shared),
+            Isolation::Shared => None,
+        };
+        eprintln!("isolation {:?} cannot be had: {why}", self.isolation);
+        match lower {
+            Some(lower) if !self.isolation_known => self.isolation = lower,
+            _ => {
+                let array = self.agents[&peer].array.clone();
+                if let Some(array) = self.arrays.get_mut(&array) {
+                    array.failed_starts += 1;
+                    if array.failed_starts >= MOST_FAILED_STARTS {
+                        array.held_up = Some(format!("no sandbox can be built: {why}"));
+                    }
+                }
+            }
+        }
+    }
+}

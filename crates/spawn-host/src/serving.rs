@@ -1,0 +1,214 @@
+//! What commands ask of the host.
+
+use std::time::Instant;
+
+use spawn_core::array_id::ArrayId;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::StopCause;
+use spawn_core::task::Intent;
+use spawn_local::ledger::SqliteLedger;
+use spawn_local::wire::PROTOCOL;
+use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Refusal, Request, WorkerStatus};
+use spawn_ports::ledger::{Ledger, LedgerError, NewArray};
+
+use crate::arrays::{LiveArray, Waiter};
+use crate::host::Desk;
+use crate::peers::PeerId;
+use crate::startup::wall_clock;
+
+/// Failures shown with a status.
+const FAILURES: u32 = 10;
+
+impl Desk {
+    /// Serves one request. A refusal is an answer; it never holds up the round.
+    pub(crate) fn serve_request(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        request: Request,
+        now: UnixMicros,
+    ) {
+        if let Request::Wait { id } = &request {
+            match self.wait_for(ledger, peer, id) {
+                Ok(()) => {}
+                Err(e) => self.peers.send(peer, &refusal(&e)),
+            }
+            return;
+        }
+        let answer = self
+            .answer(ledger, request, now)
+            .unwrap_or_else(|e| refusal(&e));
+        self.peers.send(peer, &answer);
+    }
+
+    fn answer(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        request: Request,
+        now: UnixMicros,
+    ) -> Result<Answer, LedgerError> {
+        Ok(match request {
+            Request::Hello { protocol, .. } if protocol != PROTOCOL => Answer::Refused {
+                kind: Refusal::Protocol,
+                message: format!("the host speaks protocol {PROTOCOL}, the command {protocol}"),
+            },
+            Request::Hello { .. } | Request::Host => Answer::Host(self.info()),
+            Request::Submit { array } => self.submit(ledger, &array, now)?,
+            Request::Resolve { typed } => Answer::Matches(resolve(ledger, &typed)?),
+            Request::Arrays { limit } => Answer::Arrays(ledger.arrays(limit)?),
+            Request::Status { id } => Answer::Status(Box::new(self.status(ledger, &id)?)),
+            Request::Tasks { id, query } => Answer::Tasks(ledger.tasks(&id, query)?),
+            Request::Attempts { id, position } => Answer::Attempts(ledger.attempts(&id, position)?),
+            Request::Close {
+                id,
+                intent,
+                notice_ms,
+            } => {
+                let cause = match intent {
+                    Intent::Expired => StopCause::Ttl,
+                    _ => StopCause::Cancelled,
+                };
+                self.close_array(ledger, &id, intent, Some((cause, notice_ms)), now)?;
+                Answer::Done
+            }
+            Request::Shutdown => {
+                self.closing = true;
+                Answer::Done
+            }
+            Request::Wait { .. } => Answer::Done,
+        })
+    }
+
+    fn info(&self) -> HostInfo {
+        HostInfo {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at.0,
+            endpoint_port: self.endpoint_port,
+            agents: self.agents.len() as u32,
+            unfinished: self.arrays.values().filter(|a| a.unfinished > 0).count() as u32,
+            isolation: self.isolation_known.then_some(self.isolation),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        array: &NewArray,
+        now: UnixMicros,
+    ) -> Result<Answer, LedgerError> {
+        ledger.submit(array, now)?;
+        let record = known(ledger.array(&array.id)?, &array.id)?;
+        match LiveArray::new(&record) {
+            Ok(live) => {
+                self.arrays.insert(array.id.clone(), live);
+                Ok(Answer::Done)
+            }
+            Err(e) => Err(LedgerError::Storage {
+                what: format!("cannot read the submission: {e}"),
+                source: None,
+            }),
+        }
+    }
+
+    pub(crate) fn status(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        id: &ArrayId,
+    ) -> Result<ArrayStatus, LedgerError> {
+        let record = known(ledger.array(id)?, id)?;
+        let mut workers = Vec::new();
+        for agent in self.agents.values().filter(|a| a.array == *id) {
+            if let Some(record) = agent.id.map(|id| ledger.agent(id)).transpose()?.flatten() {
+                let running = agent.running;
+                workers.push(WorkerStatus {
+                    agent: record,
+                    running,
+                });
+            }
+        }
+        workers.sort_by_key(|w| w.agent.enrolled.slot);
+        Ok(ArrayStatus {
+            failures: match record.counts.failed {
+                0 => Vec::new(),
+                _ => ledger.recent_failures(id, FAILURES)?,
+            },
+            record,
+            workers,
+            held_up: self.arrays.get(id).and_then(|a| a.held_up.clone()),
+            now: wall_clock().0,
+        })
+    }
+
+    fn wait_for(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        id: &ArrayId,
+    ) -> Result<(), LedgerError> {
+        let status = self.status(ledger, id)?;
+        let ended = status.record.counts.all_ended();
+        self.peers.send(peer, &Answer::Status(Box::new(status)));
+        if let Some(array) = self.arrays.get_mut(id).filter(|_| !ended) {
+            array.waiters.push(Waiter {
+                peer,
+                stale: false,
+                told: Instant::now(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The answer for commands that wait.
+    pub(crate) fn status_answer(&mut self, ledger: &mut SqliteLedger, id: &ArrayId) -> Answer {
+        self.status(ledger, id)
+            .map_or_else(|e| refusal(&e), |s| Answer::Status(Box::new(s)))
+    }
+}
+
+fn known<T>(found: Option<T>, id: &ArrayId) -> Result<T, LedgerError> {
+    found.ok_or_else(|| LedgerError::UnknownArray(id.clone()))
+}
+
+fn refusal(error: &LedgerError) -> Answer {
+    let kind = match error {
+        LedgerError::UnknownArray(_) => Refusal::NotFound,
+        _ => Refusal::Failed,
+    };
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(e) = cause {
+        message.push_str(&format!(": {e}"));
+        cause = e.source();
+    }
+    Answer::Refused { kind, message }
+}
+
+/// An id, the start of one, a name (the newest array of that name), or `last`.
+fn resolve(ledger: &mut SqliteLedger, typed: &str) -> Result<Vec<ArrayId>, LedgerError> {
+    if let Ok(id) = typed.parse::<ArrayId>()
+        && ledger.array(&id)?.is_some()
+    {
+        return Ok(vec![id]);
+    }
+    let arrays = ledger.arrays(10_000)?;
+    if typed == "last" {
+        return Ok(arrays.into_iter().take(1).map(|a| a.submitted.id).collect());
+    }
+    let by_id: Vec<ArrayId> = arrays
+        .iter()
+        .filter(|a| a.submitted.id.matches(typed))
+        .map(|a| a.submitted.id.clone())
+        .take(10)
+        .collect();
+    if !by_id.is_empty() {
+        return Ok(by_id);
+    }
+    Ok(arrays
+        .into_iter()
+        .filter(|a| a.submitted.name == typed)
+        .map(|a| a.submitted.id)
+        .take(1)
+        .collect())
+}

@@ -1,0 +1,237 @@
+//! Becoming the host: the lock, recovery after a crash, the programs for scripts, the endpoint.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
+use nix::unistd::Pid;
+use spawn_core::moment::UnixMicros;
+use spawn_endpoint::{Credentials, EndpointConfig};
+use spawn_local::home::{Home, HomeError};
+use spawn_local::host_client::{listen, sibling};
+use spawn_local::ledger::{Durability, SqliteLedger};
+use spawn_local::sandbox::{processes, tidy};
+use spawn_ports::ledger::{Ledger, LedgerError};
+
+use crate::host::Host;
+
+/// Why there is no host.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The endpoint.
+    #[error("the endpoint: {0}")]
+    Endpoint(#[from] spawn_endpoint::EndpointError),
+    /// `spored` is not where it should be.
+    #[error("cannot find `spored` beside {}", .0.display())]
+    NoAgent(PathBuf),
+    /// Anything else.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StartError {
+    move |e| StartError::Io {
+        what: what.into(),
+        source: e.into(),
+    }
+}
+
+/// Wall-clock time.
+pub fn wall_clock() -> UnixMicros {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    UnixMicros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Becomes the host of `home`. `None` if another process is it already.
+pub fn start(home: Home) -> Result<Option<Host>, StartError> {
+    home.create()?;
+    detach()?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(home.lock())
+        .map_err(failed(format!("open {}", home.lock().display())))?;
+    let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => lock,
+        Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
+        Err((_, e)) => return Err(failed("take the host's lock")(e)),
+    };
+    let mut ledger = SqliteLedger::open(&home.ledger(), Durability::ProcessCrash)?;
+    recover(&home, &mut ledger)?;
+    let agent = agent_program()?;
+    install_programs(&home, &agent).map_err(failed("install the programs for scripts"))?;
+
+    let credentials = Credentials::load_or_create(&home.credentials())?;
+    let listener = endpoint_listener(&home).map_err(failed("listen for the endpoint"))?;
+    let port = listener
+        .local_addr()
+        .map_err(failed("listen for the endpoint"))?
+        .port();
+    let endpoint = spawn_endpoint::start(
+        listener,
+        EndpointConfig {
+            dir: home.aws(),
+            credentials: credentials.clone(),
+            on_request: None,
+        },
+    )?;
+    let socket = listen(&home).map_err(failed(format!("listen on {}", home.socket().display())))?;
+    let host = Host::new(
+        home,
+        ledger,
+        socket,
+        agent,
+        endpoint,
+        port,
+        credentials,
+        lock,
+    )?;
+    // The command that started us reads to the end of this.
+    println!("ready");
+    io::stdout()
+        .flush()
+        .map_err(failed("say that it is ready"))?;
+    let null = File::options()
+        .write(true)
+        .open("/dev/null")
+        .map_err(failed("open /dev/null"))?;
+    nix::unistd::dup2_stdout(&null).map_err(failed("let go of standard output"))?;
+    Ok(Some(host))
+}
+
+/// A session of its own: the terminal's signals end the command, not the host.
+fn detach() -> Result<(), StartError> {
+    // Fails for a process group leader only, as when run by hand.
+    let _ = nix::unistd::setsid();
+    let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE];
+    for s in ignored {
+        // SAFETY: ignoring a signal runs no code of ours.
+        unsafe { signal(s, SigHandler::SigIgn) }.map_err(failed("ignore signals"))?;
+    }
+    let mut watched = SigSet::empty();
+    watched.add(Signal::SIGCHLD);
+    watched.add(Signal::SIGTERM);
+    watched.thread_block().map_err(failed("block signals"))
+}
+
+/// After a host that was killed: agents that still live are ended, and their leases are void.
+fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
+    let boot = processes::boot_id();
+    let orphans = ledger.live_agents()?;
+    for agent in &orphans {
+        let (pid, started) = (agent.enrolled.pid as i32, agent.enrolled.pid_started);
+        if agent.enrolled.boot == boot && processes::is_alive(pid, started) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            while processes::is_alive(pid, started) {
+                std::thread::yield_now();
+            }
+        }
+    }
+    ledger.group(|ledger| {
+        for agent in &orphans {
+            ledger.end_agent(agent.id, wall_clock())?;
+        }
+        Ok(())
+    })?;
+    // What the workers of the dead left; a thread, since it may be much.
+    let workers = home.workers();
+    let left: Vec<PathBuf> = fs::read_dir(&workers)
+        .map(|d| d.flatten().map(|e| e.path()).collect())
+        .unwrap_or_default();
+    if !left.is_empty() {
+        std::thread::spawn(move || {
+            for path in left {
+                if let Err(e) = tidy::remove(&path) {
+                    eprintln!("cannot remove {}: {e}", path.display());
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn agent_program() -> Result<PathBuf, StartError> {
+    let me = std::env::current_exe().map_err(failed("find this program"))?;
+    sibling(&me, "spored").ok_or(StartError::NoAgent(me))
+}
+
+/// `spored`, `spawn` and the `aws` wrapper, as files of the home's own: sandboxes see them
+/// wherever the installation lies.
+fn install_programs(home: &Home, agent: &Path) -> io::Result<()> {
+    let bin = home.bin();
+    copy_if_newer(agent, &bin.join("spored"))?;
+    if let Some(spawn) = sibling(agent, "spawn") {
+        copy_if_newer(&spawn, &bin.join("spawn"))?;
+    }
+    if let Some(host) = sibling(agent, "spawn-host") {
+        copy_if_newer(&host, &bin.join("spawn-host"))?;
+    }
+    match symlink("spored", bin.join("aws")) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn copy_if_newer(from: &Path, to: &Path) -> io::Result<()> {
+    let source = fs::metadata(from)?;
+    if let Ok(there) = fs::metadata(to)
+        && (there.dev(), there.ino()) == (source.dev(), source.ino())
+    {
+        return Ok(());
+    }
+    // A link costs nothing; a copy where the home is on another file system.
+    let draft = to.with_extension(format!("new.{}", std::process::id()));
+    let _ = fs::remove_file(&draft);
+    if fs::hard_link(from, &draft).is_err() {
+        if fs::metadata(to)
+            .is_ok_and(|t| t.len() == source.len() && t.modified().ok() >= source.modified().ok())
+        {
+            return Ok(());
+        }
+        fs::copy(from, &draft)?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+    }
+    fs::rename(draft, to)
+}
+
+/// The endpoint's listener: on the port this home always had, or a new one that it keeps.
+fn endpoint_listener(home: &Home) -> io::Result<TcpListener> {
+    let kept = fs::read_to_string(home.endpoint_port())
+        .ok()
+        .and_then(|p| p.trim().parse::<u16>().ok());
+    if let Some(port) = kept {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => eprintln!("port {port} is taken ({e}); the endpoint moves to another"),
+        }
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    fs::write(
+        home.endpoint_port(),
+        format!("{}\n", listener.local_addr()?.port()),
+    )?;
+    Ok(listener)
+}
+
+/// The lock, held until the host ends.
+pub type HostLock = Flock<File>;

@@ -1,0 +1,260 @@
+//! How a command reaches the background host, starting it where none runs.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::home::{Home, HomeError};
+use crate::wire::PROTOCOL;
+use crate::wire::client::{Answer, HostInfo, Refusal, Request};
+use crate::wire::frames::{self, Inbox};
+
+/// How long a starting host may take before a command gives up on it.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// Why the host cannot be reached or did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// No home, no host.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The program is not where it should be.
+    #[error("cannot find `spawn-host` beside {}", beside.display())]
+    NoProgram {
+        /// The running program.
+        beside: PathBuf,
+    },
+    /// It ended before it was ready.
+    #[error("the background host did not start: {why}")]
+    NotStarted {
+        /// What it said last.
+        why: String,
+    },
+    /// The conversation broke.
+    #[error("lost the background host: {0}")]
+    Lost(#[from] io::Error),
+    /// It said no.
+    #[error("{message}")]
+    Refused {
+        /// What kind of no.
+        kind: Refusal,
+        /// Its words.
+        message: String,
+    },
+    /// It said something that does not answer the question.
+    #[error("the background host speaks another protocol; stop it with `spawn local stop`")]
+    Protocol,
+}
+
+/// A conversation with the host.
+#[derive(Debug)]
+pub struct HostClient {
+    stream: UnixStream,
+    inbox: Inbox,
+    /// What the host said of itself when greeted.
+    pub info: HostInfo,
+}
+
+impl HostClient {
+    /// Talks to the host, starting it if none runs.
+    ///
+    /// A host of another protocol is asked to end first: its tasks go back to the ledger and
+    /// the new host goes on with them.
+    pub fn connect_or_start(home: &Home) -> Result<HostClient, HostError> {
+        let deadline = Instant::now() + START_LIMIT;
+        let mut started = false;
+        loop {
+            match HostClient::connect(home) {
+                Ok(Some(client)) => return Ok(client),
+                Ok(None) => {}
+                Err(
+                    HostError::Refused {
+                        kind: Refusal::Protocol,
+                        ..
+                    }
+                    | HostError::Protocol,
+                ) => {
+                    let mut old = dial(home)?;
+                    frames::send(&Request::Shutdown, &mut old)?;
+                    // It closes the connection as it ends.
+                    let _ = io::copy(&mut old, &mut io::sink());
+                }
+                // It was ending as we called.
+                Err(HostError::Lost(_)) => {}
+                Err(e) => return Err(e),
+            }
+            if !started {
+                start(home)?;
+                started = true;
+            } else if Instant::now() > deadline {
+                return Err(HostError::NotStarted {
+                    why: format!(
+                        "no answer for {} s; see {}",
+                        START_LIMIT.as_secs(),
+                        home.host_log().display()
+                    ),
+                });
+            } else {
+                // Another command's host holds the lock and is about to listen.
+                started = false;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// Talks to the host if one runs.
+    pub fn connect(home: &Home) -> Result<Option<HostClient>, HostError> {
+        let stream = match dial(home) {
+            Ok(stream) => stream,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let mut client = HostClient {
+            stream,
+            inbox: Inbox::new(),
+            info: HostInfo {
+                protocol: 0,
+                version: String::new(),
+                pid: 0,
+                started_at: 0,
+                endpoint_port: 0,
+                agents: 0,
+                unfinished: 0,
+                isolation: None,
+            },
+        };
+        let hello = Request::Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        match client.ask(&hello)? {
+            Answer::Host(info) => client.info = info,
+            _ => return Err(HostError::Protocol),
+        }
+        Ok(Some(client))
+    }
+
+    /// Asks and waits for the answer. A refusal is an error.
+    pub fn ask(&mut self, request: &Request) -> Result<Answer, HostError> {
+        frames::send(request, &mut self.stream)?;
+        self.next_answer()
+    }
+
+    /// Waits for one more answer, as [`Request::Wait`] gives.
+    pub fn next_answer(&mut self) -> Result<Answer, HostError> {
+        match frames::receive(&mut self.inbox, &mut self.stream) {
+            Ok(Answer::Refused { kind, message }) => Err(HostError::Refused { kind, message }),
+            Ok(answer) => Ok(answer),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(HostError::Protocol),
+            Err(e) => Err(HostError::Lost(e)),
+        }
+    }
+
+    /// Bounds the wait of [`HostClient::next_answer`]; past it the error's kind is `WouldBlock`.
+    pub fn set_patience(&self, patience: Option<Duration>) -> io::Result<()> {
+        self.stream.set_read_timeout(patience)
+    }
+}
+
+fn dial(home: &Home) -> io::Result<UnixStream> {
+    with_short_path(&home.socket(), |p| UnixStream::connect(p))
+}
+
+/// Binds the host's socket, replacing a dead host's.
+pub fn listen(home: &Home) -> io::Result<UnixListener> {
+    let path = home.socket();
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    with_short_path(&path, |p| UnixListener::bind(p))
+}
+
+/// Socket addresses hold 107 bytes; homes may be deeper. The directory's descriptor is short.
+fn with_short_path<T>(path: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if path.as_os_str().len() < 100 {
+        return f(path);
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(parent)?;
+    let name = path.file_name().unwrap_or(OsStr::new("host.sock"));
+    f(&Path::new("/proc/self/fd")
+        .join(dir.as_raw_fd().to_string())
+        .join(name))
+}
+
+fn start(home: &Home) -> Result<(), HostError> {
+    home.create()?;
+    let me = std::env::current_exe()?;
+    let program = sibling(&me, "spawn-host").ok_or(HostError::NoProgram { beside: me })?;
+    let log = append_to(&home.host_log())?;
+    let mut host = Command::new(program)
+        .arg("--home")
+        .arg(home.root())
+        .current_dir("/")
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| host_needs(name)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()?;
+    // One line: `ready`, or why not. The host then closes its end and lives on.
+    let mut said = String::new();
+    if let Some(mut out) = host.stdout.take() {
+        out.read_to_string(&mut said)?;
+    }
+    match said.trim() {
+        "ready" | "taken" => Ok(()),
+        "" => Err(HostError::NotStarted {
+            why: format!("it ended at once; see {}", home.host_log().display()),
+        }),
+        why => Err(HostError::NotStarted {
+            why: why.to_owned(),
+        }),
+    }
+}
+
+/// The host outlives the command that started it, so it keeps none of that shell's settings
+/// but these.
+fn host_needs(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|n| {
+        matches!(
+            n,
+            "PATH" | "HOME" | "USER" | "LANG" | "TZ" | "RUST_BACKTRACE"
+        ) || n.starts_with("SPAWN_")
+    })
+}
+
+fn append_to(path: &Path) -> io::Result<OwnedFd> {
+    let file: File = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)?;
+    Ok(file.into())
+}
+
+/// A program installed beside `program`, links resolved or not.
+pub fn sibling(program: &Path, name: &str) -> Option<PathBuf> {
+    [Some(program.to_owned()), program.canonicalize().ok()]
+        .into_iter()
+        .flatten()
+        .map(|p| p.with_file_name(name))
+        .find(|p| p.is_file())
+}

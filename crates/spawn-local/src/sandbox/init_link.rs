@@ -1,0 +1,176 @@
+//! What an agent and its init say to each other, over a socket that keeps messages whole.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+/// From the agent to the init.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToInit<'a> {
+    /// Run the program with these further variables, `NAME=VALUE` each ended by a zero byte.
+    Run(&'a [u8]),
+    /// Note which descendants run, then TERM the leader.
+    TermLeader,
+    /// TERM those of the noted descendants that still run.
+    TermDescendants,
+    /// KILL everything.
+    KillAll,
+}
+
+/// From the init to the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FromInit {
+    /// The leader ended, and everything that it left behind is gone.
+    Ended {
+        /// As `wait` gives it.
+        status: i32,
+        /// Largest resident set of any process of the script, in bytes.
+        peak_rss_bytes: u64,
+        /// Processor time, user and system, in microseconds.
+        cpu_micros: u64,
+    },
+    /// The program could not be started.
+    NotStarted {
+        /// The system's error number.
+        errno: i32,
+    },
+    /// The sandbox could not be set up; the init has ended.
+    Broken {
+        /// The system's error number.
+        errno: i32,
+        /// Which step failed.
+        step: Step,
+    },
+    /// The init is gone.
+    Gone,
+}
+
+/// The steps of an init's set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Tying its life to the agent's.
+    Lifeline = 1,
+    /// Mounting a `/proc` of its own.
+    Proc = 2,
+    /// Setting the host name.
+    Hostname = 3,
+    /// Arranging its descriptors.
+    Descriptors = 4,
+    /// Entering the working directory.
+    Directory = 5,
+    /// Blocking and watching signals.
+    Signals = 6,
+}
+
+impl Step {
+    fn from_byte(byte: u8) -> Option<Step> {
+        [
+            Step::Lifeline,
+            Step::Proc,
+            Step::Hostname,
+            Step::Descriptors,
+            Step::Directory,
+            Step::Signals,
+        ]
+        .into_iter()
+        .find(|s| *s as u8 == byte)
+    }
+}
+
+const EVENT: usize = 24;
+
+pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+pub(super) fn tell(link: BorrowedFd<'_>, what: &ToInit<'_>) -> io::Result<()> {
+    let (tag, body): (u8, &[u8]) = match what {
+        ToInit::Run(vars) => (1, vars),
+        ToInit::TermLeader => (2, &[]),
+        ToInit::TermDescendants => (3, &[]),
+        ToInit::KillAll => (4, &[]),
+    };
+    let mut message = Vec::with_capacity(1 + body.len());
+    message.push(tag);
+    message.extend_from_slice(body);
+    send(link.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+/// The init's end: one message into `buffer`. `None` if the agent is gone.
+pub(super) fn hear_agent<'b>(
+    link: BorrowedFd<'_>,
+    buffer: &'b mut [u8],
+) -> io::Result<Option<ToInit<'b>>> {
+    let n = recv(link.as_raw_fd(), buffer, MsgFlags::empty())?;
+    Ok(match buffer[..n].split_first() {
+        None => None,
+        Some((1, vars)) => Some(ToInit::Run(vars)),
+        Some((2, _)) => Some(ToInit::TermLeader),
+        Some((3, _)) => Some(ToInit::TermDescendants),
+        Some(_) => Some(ToInit::KillAll),
+    })
+}
+
+/// The init's end: says one thing.
+pub(super) fn tell_agent(link: BorrowedFd<'_>, what: FromInit) -> io::Result<()> {
+    let mut message = [0u8; EVENT];
+    match what {
+        FromInit::Ended {
+            status,
+            peak_rss_bytes,
+            cpu_micros,
+        } => {
+            message[0] = 1;
+            message[4..8].copy_from_slice(&status.to_le_bytes());
+            message[8..16].copy_from_slice(&peak_rss_bytes.to_le_bytes());
+            message[16..24].copy_from_slice(&cpu_micros.to_le_bytes());
+        }
+        FromInit::NotStarted { errno } => {
+            message[0] = 2;
+            message[4..8].copy_from_slice(&errno.to_le_bytes());
+        }
+        FromInit::Broken { errno, step } => {
+            message[0] = 3;
+            message[1] = step as u8;
+            message[4..8].copy_from_slice(&errno.to_le_bytes());
+        }
+        FromInit::Gone => return Ok(()),
+    }
+    send(link.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+pub(super) fn hear(link: BorrowedFd<'_>) -> io::Result<FromInit> {
+    let mut message = [0u8; EVENT];
+    let n = match recv(link.as_raw_fd(), &mut message, MsgFlags::empty()) {
+        Err(nix::errno::Errno::ECONNRESET) => 0,
+        other => other?,
+    };
+    let int = i32::from_le_bytes([message[4], message[5], message[6], message[7]]);
+    let long = |at: usize| {
+        let mut eight = [0u8; 8];
+        eight.copy_from_slice(&message[at..at + 8]);
+        u64::from_le_bytes(eight)
+    };
+    Ok(match (n, message[0]) {
+        (EVENT, 1) => FromInit::Ended {
+            status: int,
+            peak_rss_bytes: long(8),
+            cpu_micros: long(16),
+        },
+        (EVENT, 2) => FromInit::NotStarted { errno: int },
+        (EVENT, 3) => FromInit::Broken {
+            errno: int,
+            step: Step::from_byte(message[1]).unwrap_or(Step::Lifeline),
+        },
+        _ => FromInit::Gone,
+    })
+}

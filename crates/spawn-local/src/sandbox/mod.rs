@@ -1,0 +1,144 @@
+//! A worker of the local provider: a sandbox of namespaces on this machine.
+//!
+//! An agent first builds its [`World`]: the machine as its tasks will see it, once. It then
+//! opens a [`Sandbox`] in it, a process tree with a tiny init at its root, for each task anew
+//! or for one task after another.
+//!
+//! ```text
+//! agent     own mount namespace, user namespace if not root: private /tmp, /var/tmp, /dev/shm,
+//!           /spawn/{job,bin,work,ctl} at the same place wherever the home is
+//!   init    one clone away: own process ids, mounts (a /proc of its own) and host name; reaps
+//!     script    the leader; never process 1
+//!       ...     its descendants; none outlives it, however they daemonise
+//! ```
+//!
+//! This keeps tasks from treading on each other by accident. It is no security boundary: scripts
+//! run as the user who launched them and can do what that user can.
+//!
+//! [`world`] builds, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
+//! the agent say, [`processes`] reads `/proc`.
+
+pub mod init;
+pub mod init_link;
+pub mod processes;
+pub mod tidy;
+pub mod world;
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+
+pub use init_link::{FromInit, ToInit};
+pub use world::{World, WorldError, WorldPlan};
+
+use crate::wire::agent::Isolation;
+
+/// What a sandbox runs for each task.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// The program's path.
+    pub path: CString,
+    /// Its arguments, the zeroth included.
+    pub argv: Vec<CString>,
+    /// `NAME=VALUE` for every task; each task adds its own.
+    pub env: Vec<CString>,
+    /// Where the script starts.
+    pub directory: CString,
+    /// The script's standard output and error.
+    pub stdout: BorrowedPipe,
+    /// See `stdout`.
+    pub stderr: BorrowedPipe,
+}
+
+/// A pipe's writing end that the agent keeps open for as long as it lives.
+#[derive(Debug, Clone, Copy)]
+pub struct BorrowedPipe(pub i32);
+
+/// A living process tree.
+#[derive(Debug)]
+pub struct Sandbox {
+    init: Pid,
+    link: OwnedFd,
+}
+
+impl Sandbox {
+    /// Opens a sandbox: clones the init into namespaces of its own.
+    ///
+    /// The caller must have one thread only: the init goes on with a copy of its memory.
+    pub fn open(isolation: Isolation, hostname: &str, program: &Program) -> io::Result<Sandbox> {
+        let (link, theirs) = init_link::pair()?;
+        let flags = match isolation {
+            Isolation::Full => libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS,
+            Isolation::Mounts => libc::CLONE_NEWNS | libc::CLONE_NEWUTS,
+            Isolation::Shared => 0,
+        };
+        let mut args = libc::clone_args {
+            flags: flags as u64,
+            pidfd: 0,
+            child_tid: 0,
+            parent_tid: 0,
+            exit_signal: libc::SIGCHLD as u64,
+            stack: 0,
+            stack_size: 0,
+            tls: 0,
+            set_tid: 0,
+            set_tid_size: 0,
+            cgroup: 0,
+        };
+        // SAFETY: without CLONE_VM this is fork: the child has its own copy of the memory. The
+        // agent is single-threaded, so no lock is held by a thread that the child lacks.
+        let pid = unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                &raw mut args,
+                size_of::<libc::clone_args>(),
+            )
+        };
+        match pid {
+            0 => init::main(theirs, isolation, hostname, program),
+            -1 => Err(io::Error::last_os_error()),
+            pid => Ok(Sandbox {
+                init: Pid::from_raw(pid as i32),
+                link,
+            }),
+        }
+    }
+
+    /// The agent's end of the link; readable when the init has something to say.
+    pub fn link(&self) -> BorrowedFd<'_> {
+        self.link.as_fd()
+    }
+
+    /// Tells the init to do something.
+    pub fn tell(&self, what: &ToInit<'_>) -> io::Result<()> {
+        init_link::tell(self.link.as_fd(), what)
+    }
+
+    /// What the init says next. [`FromInit::Gone`] if it died.
+    pub fn hear(&self) -> io::Result<FromInit> {
+        init_link::hear(self.link.as_fd())
+    }
+
+    /// Ends the sandbox and everything in it, and waits until it is gone.
+    pub fn close(self) -> io::Result<()> {
+        drop(self.link);
+        loop {
+            match waitpid(self.init, Some(WaitPidFlag::empty())) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Ends the sandbox by force: for an init that does not answer.
+    pub fn kill(self) -> io::Result<()> {
+        let _ = kill(self.init, Signal::SIGKILL);
+        self.close()
+    }
+}

@@ -1,0 +1,180 @@
+//! Emptying a worker's directories between tasks.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A directory that is emptied for each task, and usually is empty already.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    dir: OwnedFd,
+    /// Left alone, with everything in them: directories bound into this one.
+    keep: Vec<PathBuf>,
+    /// Made anew each time.
+    make: Vec<PathBuf>,
+}
+
+impl Scratch {
+    /// The directory at `path`, sparing `keep` and always holding the directories `make`.
+    pub fn new(path: PathBuf, keep: Vec<PathBuf>, make: Vec<PathBuf>) -> io::Result<Scratch> {
+        let dir = fs::File::open(&path)?.into();
+        Ok(Scratch {
+            path,
+            dir,
+            keep,
+            make,
+        })
+    }
+
+    /// Removes everything that tasks left in it.
+    pub fn empty(&self) -> io::Result<()> {
+        if self.keep.is_empty() && self.make.is_empty() && is_empty(&self.dir)? {
+            return Ok(());
+        }
+        empty_but(&self.path, &self.keep)?;
+        for dir in &self.make {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory holds nothing. Two system calls, so that a short task is not slowed by it.
+fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
+    let fd = dir.as_raw_fd();
+    let mut buffer = [0u64; 128];
+    // SAFETY: a plain seek on a descriptor that is open.
+    if unsafe { libc::lseek(fd, 0, libc::SEEK_SET) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel writes at most the buffer's size into it.
+    let n = unsafe {
+        libc::syscall(
+            libc::SYS_getdents64,
+            fd,
+            buffer.as_mut_ptr(),
+            size_of_val(&buffer),
+        )
+    };
+    if n < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut at = 0usize;
+    while at < n as usize {
+        // SAFETY: the kernel filled `n` bytes with records of `d_reclen` bytes each; the buffer is
+        // aligned for them and `at` stays within it.
+        let (name, len) = unsafe {
+            let entry = buffer
+                .as_ptr()
+                .cast::<u8>()
+                .add(at)
+                .cast::<libc::dirent64>();
+            let name = CStr::from_ptr((&raw const (*entry).d_name).cast());
+            (name.to_bytes(), (*entry).d_reclen as usize)
+        };
+        if name != b"." && name != b".." {
+            return Ok(false);
+        }
+        at += len;
+    }
+    Ok(true)
+}
+
+/// Removes everything in `dir` but `keep` and the directories that lead there.
+pub fn empty_but(dir: &Path, keep: &[PathBuf]) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if keep.contains(&path) {
+            continue;
+        }
+        if keep.iter().any(|k| k.starts_with(&path)) {
+            empty_but(&path, keep)?;
+            continue;
+        }
+        remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes a file or a tree, also where a task took its own permissions away.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let gone = |result: io::Result<()>| match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !meta.is_dir() {
+        return gone(fs::remove_file(path));
+    }
+    if fs::remove_dir_all(path).is_ok() {
+        return Ok(());
+    }
+    unlock(path);
+    gone(fs::remove_dir_all(path))
+}
+
+fn unlock(dir: &Path) {
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            unlock(&entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_task_leaves_is_removed_and_the_kept_is_spared() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_owned();
+        let kept = root.join("a/kept");
+        fs::create_dir_all(&kept).unwrap();
+        fs::write(kept.join("file"), "x").unwrap();
+        let home = root.join("home/me");
+        let scratch = Scratch::new(root.clone(), vec![kept.clone()], vec![home.clone()]).unwrap();
+
+        fs::create_dir_all(root.join("deep/locked/in")).unwrap();
+        fs::write(root.join("deep/locked/in/file"), "x").unwrap();
+        fs::set_permissions(root.join("deep/locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::write(root.join(".hidden"), "x").unwrap();
+        fs::write(root.join("a/beside"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
+        scratch.empty().unwrap();
+
+        let mut left: Vec<_> = fs::read_dir(&root)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["a", "home"]);
+        assert!(kept.join("file").exists() && !root.join("a/beside").exists() && home.exists());
+        assert!(Path::new("/etc/passwd").exists());
+    }
+
+    #[test]
+    fn emptiness_is_seen_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(dir.path().to_owned(), vec![], vec![]).unwrap();
+        for _ in 0..2 {
+            assert!(is_empty(&scratch.dir).unwrap());
+            fs::write(dir.path().join("f"), "x").unwrap();
+            assert!(!is_empty(&scratch.dir).unwrap());
+            scratch.empty().unwrap();
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The machine as tasks see it: built once by each agent, in a mount namespace of its own.
+//!
+//! A small root file system that holds every top-level directory of the real one, bound in
+//! place, but for what must be a worker's own: `/tmp`, `/var/tmp`, `/dev/shm`, and `/spawn` with
+//! the job, the programs and the working directory. So these paths are the same wherever the
+//! home is, also where it lies under `/tmp`.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{chdir, getegid, geteuid, pivot_root};
+
+use super::tidy::Scratch;
+use crate::wire::agent::Isolation;
+
+/// What a world is built from.
+#[derive(Debug, Clone)]
+pub struct WorldPlan {
+    /// How far to isolate.
+    pub isolation: Isolation,
+    /// The array's files, with `script` and `files` in it.
+    pub job: PathBuf,
+    /// Programs for scripts.
+    pub bin: PathBuf,
+    /// This worker's own directory.
+    pub worker: PathBuf,
+    /// Directories on the tasks' PATH; those under a private directory stay visible, read-only.
+    pub path: Vec<PathBuf>,
+    /// The tasks' HOME; made, empty, where it lies under a private directory.
+    pub home: Option<PathBuf>,
+}
+
+/// Why a world cannot be built as planned.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what}: {source}")]
+pub struct WorldError {
+    /// The step that failed.
+    what: String,
+    /// What the system said.
+    source: io::Error,
+}
+
+/// The machine as tasks see it.
+#[derive(Debug)]
+pub struct World {
+    /// How far tasks are isolated.
+    pub isolation: Isolation,
+    /// The array's files.
+    pub job: PathBuf,
+    /// Programs for scripts.
+    pub bin: PathBuf,
+    /// Where tasks start.
+    pub work: PathBuf,
+    /// Where `spored complete` leaves its word.
+    pub control: PathBuf,
+    /// Stand-ins for programs that the machine has under another name only.
+    pub shims: PathBuf,
+    per_task: Vec<Scratch>,
+    per_sandbox: Vec<Scratch>,
+}
+
+impl World {
+    /// Empties the working directory, for the next task.
+    pub fn tidy_task(&self) -> io::Result<()> {
+        self.per_task.iter().try_for_each(Scratch::empty)
+    }
+
+    /// Empties everything that a sandbox has for itself, for the next sandbox.
+    pub fn tidy_sandbox(&self) -> io::Result<()> {
+        self.tidy_task()?;
+        self.per_sandbox.iter().try_for_each(Scratch::empty)
+    }
+
+    /// Builds the world. The calling process lives in it from then on, and must have one thread.
+    ///
+    /// # Errors
+    /// The process may be half-way inside then, and should end.
+    pub fn build(plan: &WorldPlan) -> Result<World, WorldError> {
+        for dir in ["tmp", "vartmp", "work", "control", "shims"] {
+            make_dir(&plan.worker.join(dir))?;
+        }
+        for dir in ["tmp", "vartmp"] {
+            let dir = plan.worker.join(dir);
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o1777))
+                .map_err(failed(format!("open {} to all", dir.display())))?;
+        }
+        if plan.isolation == Isolation::Shared {
+            return World::shared(plan);
+        }
+        enter_namespaces()?;
+        let root = plan.worker.join("root");
+        make_dir(&root)?;
+        mount_new("tmpfs", &root, "mode=755,size=16m")?;
+        bind_top_level(&root)?;
+        let spawn = root.join("spawn");
+        for (from, to, read_only) in [
+            (&plan.job, "job", true),
+            (&plan.bin, "bin", true),
+            (&plan.worker.join("work"), "work", false),
+            (&plan.worker.join("control"), "control", false),
+            (&plan.worker.join("shims"), "shims", true),
+        ] {
+            bind_dir(from, &spawn.join(to), read_only)?;
+        }
+
+        let mut per_sandbox = Vec::new();
+        let privates = [("tmp", "/tmp"), ("vartmp", "/var/tmp")];
+        for (own, at) in privates {
+            let inside = root.join(at.trim_start_matches('/'));
+            if !inside.is_dir() {
+                continue;
+            }
+            bind(&plan.worker.join(own), &inside, false)?;
+            let under = |p: &PathBuf| p.starts_with(at);
+            let mut keep = Vec::new();
+            for dir in plan.path.iter().filter(|p| under(p)) {
+                keep.extend(expose(dir, &root, at)?);
+            }
+            let make = plan.home.iter().filter(|p| under(p)).cloned().collect();
+            per_sandbox.push((PathBuf::from(at), keep, make));
+        }
+        let shm = root.join("dev/shm");
+        if shm.is_dir() {
+            mount_new("tmpfs", &shm, "mode=1777")?;
+            per_sandbox.push((PathBuf::from("/dev/shm"), Vec::new(), Vec::new()));
+        }
+        enter_root(&root)?;
+
+        let scratch = |(path, keep, make): (PathBuf, Vec<PathBuf>, Vec<PathBuf>)| {
+            Scratch::new(path.clone(), keep, make)
+                .map_err(failed(format!("open {}", path.display())))
+        };
+        let world = World {
+            isolation: plan.isolation,
+            job: "/spawn/job".into(),
+            bin: "/spawn/bin".into(),
+            work: "/spawn/work".into(),
+            control: "/spawn/control".into(),
+            shims: "/spawn/shims".into(),
+            per_task: vec![
+                scratch(("/spawn/work".into(), vec![], vec![]))?,
+                scratch(("/spawn/control".into(), vec![], vec![]))?,
+            ],
+            per_sandbox: per_sandbox
+                .into_iter()
+                .map(scratch)
+                .collect::<Result<_, _>>()?,
+        };
+        world
+            .tidy_sandbox()
+            .map_err(failed("empty the worker's directories"))?;
+        Ok(world)
+    }
+
+    fn shared(plan: &WorldPlan) -> Result<World, WorldError> {
+        let work = plan.worker.join("work");
+        let control = plan.worker.join("control");
+        let scratch = |path: &PathBuf| {
+            Scratch::new(path.clone(), vec![], vec![])
+                .map_err(failed(format!("open {}", path.display())))
+        };
+        Ok(World {
+            isolation: Isolation::Shared,
+            job: plan.job.clone(),
+            bin: plan.bin.clone(),
+            per_task: vec![scratch(&work)?, scratch(&control)?],
+            per_sandbox: Vec::new(),
+            shims: plan.worker.join("shims"),
+            work,
+            control,
+        })
+    }
+}
+
+fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> WorldError {
+    move |e| WorldError {
+        what: what.into(),
+        source: e.into(),
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), WorldError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed(format!("make {}", path.display())))
+}
+
+/// A mount namespace of our own; without privileges inside a user namespace that maps only this
+/// user, to the same id.
+fn enter_namespaces() -> Result<(), WorldError> {
+    let (uid, gid) = (geteuid(), getegid());
+    if unshare(CloneFlags::CLONE_NEWNS).is_err() {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+            .map_err(failed("enter a user namespace"))?;
+        for (file, content) in [
+            ("/proc/self/setgroups", "deny".to_owned()),
+            ("/proc/self/uid_map", format!("{uid} {uid} 1")),
+            ("/proc/self/gid_map", format!("{gid} {gid} 1")),
+        ] {
+            fs::write(file, content).map_err(failed(format!("write {file}")))?;
+        }
+    }
+    // What happens here must not reach the rest of the machine.
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(failed("make mounts private"))
+}
+
+fn mount_new(kind: &str, at: &Path, options: &str) -> Result<(), WorldError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(Some(kind), at, Some(kind), flags, Some(options))
+        .map_err(failed(format!("mount {kind} on {}", at.display())))
+}
+
+fn bind(from: &Path, to: &Path, read_only: bool) -> Result<(), WorldError> {
+    let what = || format!("bind {} to {}", from.display(), to.display());
+    mount(
+        Some(from),
+        to,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(failed(what()))?;
+    if read_only {
+        // The flags that the mount has already may be locked and must be said again.
+        let has = statvfs(to).map_err(failed(what()))?.flags();
+        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        for (held, flag) in [
+            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+            (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+            (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+            (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        ] {
+            if has.contains(held) {
+                flags |= flag;
+            }
+        }
+        mount(None::<&str>, to, None::<&str>, flags, None::<&str>).map_err(failed(what()))?;
+    }
+    Ok(())
+}
+
+fn bind_dir(from: &Path, to: &Path, read_only: bool) -> Result<(), WorldError> {
+    make_dir(to)?;
+    bind(from, to, read_only)
+}
+
+/// Every top-level entry of the real root, in the new one.
+fn bind_top_level(root: &Path) -> Result<(), WorldError> {
+    let reading = || failed("read /");
+    for entry in fs::read_dir("/").map_err(reading())? {
+        let entry = entry.map_err(reading())?;
+        let kind = entry.file_type().map_err(reading())?;
+        let (from, to) = (entry.path(), root.join(entry.file_name()));
+        if entry.file_name() == "spawn" {
+            continue;
+        }
+        if kind.is_symlink() {
+            let target = fs::read_link(&from).map_err(reading())?;
+            symlink(&target, &to).map_err(failed(format!("link {}", to.display())))?;
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&to).map_err(failed(format!("make {}", to.display())))?;
+        } else {
+            fs::write(&to, "").map_err(failed(format!("make {}", to.display())))?;
+        }
+        let bound = bind(&from, &to, false);
+        // Odd entries (a mount gone stale, say) stay as empty places.
+        if bound.is_err()
+            && ["bin", "dev", "etc", "lib", "proc", "usr", "var"]
+                .iter()
+                .any(|n| entry.file_name() == *n)
+        {
+            bound?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a PATH directory visible that a private directory would hide, with the tree it belongs
+/// to: programs such as a Python environment's look for their libraries beside `bin`.
+fn expose(dir: &Path, root: &Path, private: &str) -> Result<Option<PathBuf>, WorldError> {
+    let Some(tree) = dir.parent() else {
+        return Ok(None);
+    };
+    let tree = if tree == Path::new(private) {
+        dir
+    } else {
+        tree
+    };
+    if !dir.is_dir() {
+        return Ok(None);
+    }
+    let inside = root.join(tree.strip_prefix("/").unwrap_or(tree));
+    if fs::read_dir(&inside).is_ok_and(|mut d| d.next().is_some()) {
+        return Ok(Some(tree.to_owned()));
+    }
+    bind_dir(tree, &inside, true)?;
+    Ok(Some(tree.to_owned()))
+}
+
+/// Makes `root` the root and leaves the old one behind.
+fn enter_root(root: &Path) -> Result<(), WorldError> {
+    chdir(root).map_err(failed("enter the new root"))?;
+    pivot_root(".", ".").map_err(failed("change the root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(failed("leave the old root"))?;
+    chdir("/").map_err(failed("enter the new root"))?;
+    let flags = MsFlags::MS_BIND
+        | MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .map_err(failed("make the root read-only"))
+}
+
+/// The program that `name` means on a PATH of these directories; itself if it has a `/`.
+pub fn find_program(name: &str, path: &str) -> Option<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    if name.contains('/') {
+        return CString::new(name).ok();
+    }
+    std::env::split_paths(path)
+        .map(|dir| dir.join(name))
+        .find(|p| fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
+        .and_then(|p| CString::new(p.as_os_str().as_bytes()).ok())
+}

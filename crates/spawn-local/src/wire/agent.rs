@@ -1,0 +1,132 @@
+//! Between an agent and the host.
+//!
+//! The agent speaks first ([`FromAgent::Ready`]), gets its [`ToAgent::Job`], and from then on
+//! takes turns: each turn carries the outcomes it has and asks for more tasks. The host answers
+//! each turn once, when there is something to claim or nothing more to wait for.
+
+use serde::{Deserialize, Serialize};
+use spawn_core::array_id::ArrayId;
+use spawn_core::index_set::IndexSet;
+use spawn_core::outcome::StopCause;
+use spawn_core::task::Token;
+use spawn_ports::ledger::{AgentId, Claim, Commit};
+
+/// How far a worker's tasks are kept apart from the rest of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Nothing private; stray processes are hunted by parentage.
+    Shared,
+    /// Private `/tmp`, own mounts and host name; stray processes are hunted by parentage.
+    Mounts,
+    /// Private `/tmp`, own mounts, host name and process ids.
+    Full,
+}
+
+/// From an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FromAgent {
+    /// It is up.
+    Ready {
+        /// When its process started, in clock ticks since boot.
+        pid_started: u64,
+    },
+    /// Its sandbox is built; sent once, before the first turn.
+    Built {
+        /// How far it could isolate its tasks.
+        isolation: Isolation,
+    },
+    /// Outcomes, and a wish for more.
+    Turn {
+        /// What ended since the last turn.
+        commits: Vec<Commit>,
+        /// How many tasks to claim. 0: only commit.
+        want: u32,
+    },
+    /// Claimed tasks that were not started and will not be soon.
+    Release {
+        /// Their token.
+        token: Token,
+        /// Which tasks.
+        positions: Vec<u64>,
+    },
+    /// A task that has run for a while, so that people can watch it.
+    Running {
+        /// Which task.
+        position: u64,
+        /// Which execution of it.
+        attempt: u32,
+        /// Where its output begins in the agent's log.
+        log_offset: u64,
+    },
+    /// Nothing new; it is still there.
+    Heartbeat,
+    /// The agent cannot go on.
+    Broken {
+        /// Why.
+        why: String,
+    },
+}
+
+/// To an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgent {
+    /// What it is to do.
+    Job(Box<Job>),
+    /// The answer to a turn with `want` > 0.
+    Claimed(Claim),
+    /// The answer to a turn when nothing is left for this agent: it leaves.
+    Retire,
+    /// Stop what runs.
+    Stop {
+        /// Why.
+        cause: StopCause,
+        /// Milliseconds until everything is killed.
+        notice_ms: u64,
+        /// Only if this task runs; otherwise whatever runs, and nothing is started any more.
+        position: Option<u64>,
+    },
+}
+
+/// Everything an agent has to know to serve an array.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The array.
+    pub array: ArrayId,
+    /// Its name.
+    pub name: String,
+    /// The index of each position.
+    pub indices: IndexSet,
+    /// This agent's enrolment.
+    pub agent: AgentId,
+    /// Its slot in the array.
+    pub slot: u32,
+    /// Whether each task gets a fresh sandbox, or the sandbox serves one task after another.
+    pub fresh: bool,
+    /// The program and its first arguments. A first word without `/` is looked up on the task's PATH.
+    pub argv: Vec<String>,
+    /// The script's file name, run as the last word of `argv`; `None` for a command.
+    pub script: Option<String>,
+    /// Shipped files, relative to the job's `files` directory.
+    pub shipped: Vec<String>,
+    /// Variables every task gets: the launching shell's few, the endpoint's, and `--env`.
+    pub env: Vec<(String, String)>,
+    /// The launching shell's PATH.
+    pub path: String,
+    /// The longest one attempt runs, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// How long the worker may live from now, in milliseconds.
+    pub ttl_ms: u64,
+    /// The array's files.
+    pub job_dir: String,
+    /// This worker's directories.
+    pub worker_dir: String,
+    /// Programs for scripts.
+    pub bin_dir: String,
+    /// This agent's log.
+    pub log: String,
+    /// The most isolation to try for.
+    pub isolation: Isolation,
+}

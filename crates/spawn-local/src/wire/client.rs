@@ -1,0 +1,170 @@
+//! Between a `spawn` command and the host.
+
+use serde::{Deserialize, Serialize};
+use spawn_core::array_id::ArrayId;
+use spawn_core::task::Intent;
+use spawn_ports::ledger::{AgentRecord, ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow};
+
+use crate::wire::agent::Isolation;
+
+/// From a command. Each gets one [`Answer`], but for [`Request::Wait`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Who is there?
+    Hello {
+        /// The protocol the command speaks.
+        protocol: u32,
+        /// The command's version.
+        version: String,
+    },
+    /// Start an array whose files are in place.
+    Submit {
+        /// The array; its spec is a [`crate::submission::Submission`].
+        array: Box<NewArray>,
+    },
+    /// Which array is meant by an id, the start of one, a name, or `last`?
+    Resolve {
+        /// What was typed.
+        typed: String,
+    },
+    /// The newest arrays.
+    Arrays {
+        /// At most this many.
+        limit: u32,
+    },
+    /// One array as it stands.
+    Status {
+        /// Which.
+        id: ArrayId,
+    },
+    /// One array now and whenever it has changed; the last answer is the ended array.
+    Wait {
+        /// Which.
+        id: ArrayId,
+    },
+    /// A page of tasks.
+    Tasks {
+        /// Of which array.
+        id: ArrayId,
+        /// Which.
+        query: TaskQuery,
+    },
+    /// All attempts of a task.
+    Attempts {
+        /// Of which array.
+        id: ArrayId,
+        /// Which task.
+        position: u64,
+    },
+    /// Cancel an array, or call it expired.
+    Close {
+        /// Which.
+        id: ArrayId,
+        /// What is wanted of it now.
+        intent: Intent,
+        /// Milliseconds that running scripts get.
+        notice_ms: u64,
+    },
+    /// How the host is.
+    Host,
+    /// End the host. Running tasks go back to the ledger.
+    Shutdown,
+}
+
+/// To a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// Answers `Hello` and `Host`.
+    Host(HostInfo),
+    /// Done.
+    Done,
+    /// Answers `Resolve`: all arrays that match, newest first, ten at most.
+    Matches(Vec<ArrayId>),
+    /// Answers `Arrays`.
+    Arrays(Vec<ArrayRecord>),
+    /// Answers `Status` and `Wait`.
+    Status(Box<ArrayStatus>),
+    /// Answers `Tasks`.
+    Tasks(Vec<TaskRow>),
+    /// Answers `Attempts`.
+    Attempts(Vec<AttemptRow>),
+    /// It could not be done.
+    Refused {
+        /// What kind of refusal.
+        kind: Refusal,
+        /// What to tell the user.
+        message: String,
+    },
+}
+
+/// Kinds of refusal, each with an exit code of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// No such array or task.
+    NotFound,
+    /// The host failed.
+    Failed,
+    /// The two do not speak the same protocol.
+    Protocol,
+}
+
+/// The host, as it describes itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostInfo {
+    /// The protocol it speaks.
+    pub protocol: u32,
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started: microseconds since 1970.
+    pub started_at: i64,
+    /// The endpoint's port on 127.0.0.1.
+    pub endpoint_port: u16,
+    /// Agents at work.
+    pub agents: u32,
+    /// Arrays with unfinished tasks.
+    pub unfinished: u32,
+    /// Isolation that agents reach, once one has tried.
+    pub isolation: Option<Isolation>,
+}
+
+/// One array as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArrayStatus {
+    /// The ledger's record.
+    pub record: ArrayRecord,
+    /// Agents at work for it.
+    pub workers: Vec<WorkerStatus>,
+    /// The newest failures.
+    pub failures: Vec<TaskRow>,
+    /// Why nothing is being started, if so.
+    pub held_up: Option<String>,
+    /// The host's clock: microseconds since 1970.
+    pub now: i64,
+}
+
+/// One agent at work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// The ledger's record.
+    pub agent: AgentRecord,
+    /// The task it has been running for a while, if any.
+    pub running: Option<RunningTask>,
+}
+
+/// A task at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningTask {
+    /// Which task.
+    pub position: u64,
+    /// Which execution of it.
+    pub attempt: u32,
+    /// Where its output begins in the agent's log.
+    pub log_offset: u64,
+    /// When it started: microseconds since 1970.
+    pub since: i64,
+}

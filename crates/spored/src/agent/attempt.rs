@@ -1,0 +1,123 @@
+//! One attempt of one task, from its start to its outcome.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use spawn_core::completion;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::{Completion, Exit, Report, Status, judge};
+use spawn_core::supervise::Supervisor;
+use spawn_core::task::Token;
+use spawn_local::sandbox::World;
+use spawn_ports::ledger::{ClaimedTask, Commit, LogSpan};
+
+/// The file that `spored complete` makes in the control directory.
+pub const SAID: &str = "complete";
+
+/// The completion file that scripts may write themselves.
+pub const COMPLETION_FILE: &str = "/tmp/SPAWN_COMPLETE";
+
+/// An attempt at work.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The lease.
+    pub token: Token,
+    /// Which task, and which execution of it.
+    pub task: ClaimedTask,
+    /// Wall-clock start.
+    pub started_at: UnixMicros,
+    /// Start since the agent's origin.
+    pub began: Duration,
+    /// When to stop it.
+    pub supervisor: Supervisor,
+    /// Where its output begins.
+    pub log_offset: u64,
+    /// Whether the host has been told that it runs.
+    pub announced: bool,
+}
+
+impl Attempt {
+    /// The outcome to commit.
+    pub fn commit(&self, report: Report, ended_at: UnixMicros, log_end: u64) -> Commit {
+        Commit {
+            position: self.task.position,
+            token: self.token,
+            report,
+            started_at: self.started_at,
+            ended_at,
+            log: LogSpan {
+                offset: self.log_offset,
+                len: log_end - self.log_offset,
+            },
+        }
+    }
+
+    /// Judges an attempt whose leader ended with wait status `status`.
+    pub fn judge(&self, status: i32, world: &World) -> Report {
+        let exit = if libc::WIFSIGNALED(status) {
+            Exit::Signal(libc::WTERMSIG(status))
+        } else {
+            Exit::Code(libc::WEXITSTATUS(status))
+        };
+        let (said, complaint) = match read_completion(world) {
+            Ok(said) => (said, None),
+            // A completion that cannot be read is no success.
+            Err(complaint) => (
+                Some(Completion {
+                    status: Status::Failed,
+                    message: None,
+                }),
+                Some(complaint),
+            ),
+        };
+        let mut report = judge(exit, said.as_ref(), self.supervisor.stopping(), false);
+        if report.ending.message.is_none() {
+            report.ending.message = complaint;
+        }
+        report
+    }
+}
+
+/// What the script said: with `spored complete`, else in the completion file.
+fn read_completion(world: &World) -> Result<Option<Completion>, String> {
+    for path in [&world.control.join(SAID), Path::new(COMPLETION_FILE)] {
+        match fs::read(path) {
+            Ok(content) => {
+                let content = &content[..content.len().min(64 << 10)];
+                return completion::parse(content)
+                    .map(Some)
+                    .map_err(|e| e.to_string());
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+        }
+    }
+    Ok(None)
+}
+
+/// Removes what an earlier task of this sandbox said.
+pub fn forget_completion() -> io::Result<()> {
+    match fs::remove_file(COMPLETION_FILE) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A directory of that name, or another user's file: not a completion.
+        Err(_) => Ok(()),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Puts the shipped files into the working directory.
+pub fn lay_out(shipped: &[String], world: &World) -> io::Result<()> {
+    let files = world.job.join("files");
+    for name in shipped {
+        let to = world.work.join(name);
+        if name.contains('/')
+            && let Some(dir) = to.parent()
+        {
+            fs::create_dir_all(dir)?;
+        }
+        fs::copy(files.join(name), to)?;
+    }
+    Ok(())
+}

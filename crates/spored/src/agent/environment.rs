@@ -1,0 +1,133 @@
+//! The environment contract: what a task finds in its variables.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use spawn_local::sandbox::world::find_program;
+use spawn_local::sandbox::{BorrowedPipe, Program, World};
+use spawn_local::wire::agent::Job;
+
+/// A name that tasks see their control directory under.
+pub const CONTROL: &str = "SPAWN_CONTROL";
+
+/// Gives tasks a `python` where the machine has only `python3`.
+pub fn make_shims(job: &Job) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    if find_program("python", &job.path).is_some() {
+        return Ok(());
+    }
+    let Some(python3) = find_program("python3", &job.path) else {
+        return Ok(());
+    };
+    let shims = Path::new(&job.worker_dir).join("shims");
+    std::fs::create_dir_all(&shims)?;
+    let target = Path::new(std::ffi::OsStr::from_bytes(python3.as_bytes()));
+    match symlink(target, shims.join("python")) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// The PATH of tasks: spawn's programs, the launching shell's, stand-ins, and last the working
+/// directory, where shipped files lie.
+pub fn task_path(job: &Job, world: &World) -> String {
+    let mut path = world.bin.display().to_string();
+    for part in [
+        &job.path,
+        &world.shims.display().to_string(),
+        &world.work.display().to_string(),
+    ] {
+        if !part.is_empty() {
+            path.push(':');
+            path.push_str(part);
+        }
+    }
+    path
+}
+
+/// What every task of the array runs, or why it cannot.
+pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Program, String> {
+    let path = task_path(job, world);
+    let mut words = job.argv.clone();
+    if let Some(name) = &job.script {
+        let script: PathBuf = world.job.join("script").join(name);
+        words.push(script.display().to_string());
+    }
+    let first = words.first().ok_or("there is nothing to run")?;
+    let program = find_program(first, &path)
+        .ok_or_else(|| format!("no program `{first}` on the tasks' PATH"))?;
+    let argv = words.into_iter().map(c_string).collect::<Result<_, _>>()?;
+
+    let size = job.indices.len().to_string();
+    let mut vars: Vec<(String, String)> = job.env.clone();
+    let mut set = |name: &str, value: &str| {
+        vars.retain(|(n, _)| n != name);
+        vars.push((name.to_owned(), value.to_owned()));
+    };
+    set("PATH", &path);
+    set("PWD", &world.work.display().to_string());
+    set(CONTROL, &world.control.display().to_string());
+    for prefix in ["TASK", "JOB"] {
+        set(&format!("{prefix}_ARRAY_SIZE"), &size);
+        set(&format!("{prefix}_ARRAY_ID"), job.array.as_str());
+        set(&format!("{prefix}_ARRAY_NAME"), &job.name);
+    }
+    let env = vars
+        .into_iter()
+        .map(|(name, value)| c_string(format!("{name}={value}")))
+        .collect::<Result<_, _>>()?;
+    Ok(Program {
+        path: program,
+        argv,
+        env,
+        directory: c_string(world.work.display().to_string())?,
+        stdout: BorrowedPipe(stdout),
+        stderr: BorrowedPipe(stderr),
+    })
+}
+
+fn c_string(text: String) -> Result<CString, String> {
+    CString::new(text).map_err(|e| {
+        format!(
+            "a zero byte in `{}`",
+            String::from_utf8_lossy(&e.into_vec())
+        )
+    })
+}
+
+/// The variables that differ from task to task, each ended by a zero byte.
+pub fn task_vars(index: u64, attempt: u32, worker: &str) -> Vec<u8> {
+    format!(
+        "TASK_ARRAY_INDEX={index}\0JOB_ARRAY_INDEX={index}\0TASK_ATTEMPT={attempt}\0TASK_WORKER={worker}\0"
+    )
+    .into_bytes()
+}
+
+/// The host name of a worker, also what `TASK_WORKER` says: the array's name and the task's index
+/// where each task has a worker of its own, else the slot. At most 63 characters.
+pub fn worker_name(job: &Job, index: u64) -> String {
+    let suffix = if job.fresh {
+        format!("-{index}")
+    } else {
+        format!("-w{}", job.slot)
+    };
+    let mut name: String = job
+        .name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .take(63 - suffix.len())
+        .collect();
+    name = name.trim_matches('-').to_owned();
+    if name.is_empty() {
+        name = "task".to_owned();
+    }
+    name + &suffix
+}

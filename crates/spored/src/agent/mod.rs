@@ -1,0 +1,83 @@
+//! The agent: serves one slot of an array until nothing is left for it.
+//!
+//! One thread, one loop ([`event_loop`]) around the pure supervision machine. It takes turns with
+//! the host, runs one task at a time in a sandbox, keeps its output, and reports one outcome for
+//! each. It never outlives the host: the socket between them ends with either.
+
+mod attempt;
+mod environment;
+mod event_loop;
+mod output;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::{SigHandler, Signal, signal};
+use spawn_local::sandbox::{World, WorldPlan, processes};
+use spawn_local::task_log::TaskLog;
+use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
+use spawn_local::wire::frames::{self, Inbox};
+
+/// Runs the agent. Standard input is its socket to the host.
+pub fn main() -> io::Result<()> {
+    reset_signals()?;
+    let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut host = UnixStream::from(socket);
+    let null = std::fs::File::open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+
+    let me = processes::process(std::process::id() as i32);
+    let ready = FromAgent::Ready {
+        pid_started: me.map_or(0, |p| p.started),
+    };
+    frames::send(&ready, &mut host)?;
+    let mut inbox = Inbox::new();
+    let job = match frames::receive(&mut inbox, &mut host)? {
+        ToAgent::Job(job) => *job,
+        _ => return Ok(()),
+    };
+    // The log lies in the home, which the world may hide: it is opened first and kept open.
+    let log = TaskLog::create(job.log.as_ref())?;
+    environment::make_shims(&job)?;
+    match World::build(&world_plan(&job)) {
+        Ok(world) => {
+            let built = FromAgent::Built {
+                isolation: world.isolation,
+            };
+            frames::send(&built, &mut host)?;
+            event_loop::Agent::new(host, inbox, job, world, log)?.serve()
+        }
+        Err(e) => {
+            let why = e.to_string();
+            frames::send(&FromAgent::Broken { why }, &mut host)
+        }
+    }
+}
+
+fn world_plan(job: &Job) -> WorldPlan {
+    WorldPlan {
+        isolation: job.isolation,
+        job: job.job_dir.clone().into(),
+        bin: job.bin_dir.clone().into(),
+        worker: job.worker_dir.clone().into(),
+        path: std::env::split_paths(&job.path).collect(),
+        home: job
+            .env
+            .iter()
+            .find(|(name, _)| name == "HOME")
+            .map(|(_, value)| value.into()),
+    }
+}
+
+/// A signal ignored here would be untrappable in every script.
+fn reset_signals() -> io::Result<()> {
+    for s in Signal::iterator() {
+        if !matches!(s, Signal::SIGKILL | Signal::SIGSTOP) {
+            // SAFETY: the default disposition runs no code of ours.
+            unsafe { signal(s, SigHandler::SigDfl) }?;
+        }
+    }
+    nix::sys::signal::SigSet::empty().thread_set_mask()?;
+    Ok(())
+}
