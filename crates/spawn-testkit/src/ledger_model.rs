@@ -1,0 +1,568 @@
+//! Random histories, run against a ledger and the plain one side by side.
+//!
+//! ```no_run
+//! # use spawn_testkit::{MemoryLedger, ledger_model};
+//! ledger_model::random_histories(&mut || Box::new(MemoryLedger::new()));
+//! ```
+//!
+//! After every step each answer, and all that can be read of the array it touched, must be the
+//! same in both; at the end of a history every task is run to its end: nothing is lost.
+//! `PROPTEST_CASES` sets how many histories are played.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use spawn_core::array_id::ArrayId;
+use spawn_core::budgets::Budgets;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::{Cause, Ending, Report};
+use spawn_core::task::{Intent, TaskState, Token};
+use spawn_ports::ledger::{
+    AgentId, AgentRecord, AttemptRow, Commit, Ledger, LedgerError, LogSpan, NewAgent, NewArray,
+    TaskQuery, TaskRow,
+};
+
+use crate::MemoryLedger;
+
+/// One step of a history. Numbers pick among what there is, so that every step means something.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Submits an array.
+    Submit {
+        /// How many tasks.
+        total: u64,
+        /// Retries for each cause.
+        retries: u32,
+        /// First backoff, in milliseconds.
+        backoff: u64,
+    },
+    /// Enrols an agent with an array.
+    Enroll(usize),
+    /// An agent claims.
+    Claim {
+        /// Which agent.
+        agent: usize,
+        /// How many tasks.
+        want: u32,
+    },
+    /// An agent commits some leases.
+    Commit {
+        /// Which agent; the leases' own if `None`.
+        agent: Option<usize>,
+        /// Which leases, newest first, and how they ended.
+        leases: Vec<(usize, Forgery, Cause)>,
+    },
+    /// An agent hands leases back.
+    Release {
+        /// Which leases, newest first.
+        lease: usize,
+        /// How many positions besides.
+        more: u64,
+        /// What is wrong with the token.
+        forgery: Forgery,
+    },
+    /// An agent ends.
+    EndAgent(usize),
+    /// An array is closed.
+    Close(usize, Intent),
+    /// Time passes, in milliseconds.
+    Pass(u64),
+}
+
+/// What a commit gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgery {
+    /// Nothing.
+    Genuine,
+    /// Its token is one too old.
+    Older,
+    /// Its token was not given out yet.
+    Newer,
+    /// It carries no token.
+    None,
+    /// Its position is beyond the array.
+    Beyond,
+}
+
+/// Histories of up to `longest` steps.
+pub fn histories(longest: usize) -> impl Strategy<Value = Vec<Step>> {
+    proptest::collection::vec(step(), 1..longest)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let submit = (1_u64..12, 0_u32..3, prop_oneof![Just(0), 1_u64..3_000]);
+    let forgery = prop_oneof![
+        12 => Just(Forgery::Genuine),
+        1 => Just(Forgery::Older),
+        1 => Just(Forgery::Newer),
+        1 => Just(Forgery::None),
+        1 => Just(Forgery::Beyond),
+    ];
+    let cause = prop_oneof![
+        4 => Just(Cause::Succeeded),
+        6 => proptest::sample::select(&Cause::ALL[..]),
+    ];
+    let leases = proptest::collection::vec((0_usize..6, forgery.clone(), cause), 1..5);
+    let agent = prop_oneof![4 => Just(None), 1 => (0_usize..4).prop_map(Some)];
+    let intent = prop_oneof![
+        Just(Intent::Cancel),
+        Just(Intent::Expired),
+        Just(Intent::Run)
+    ];
+    prop_oneof![
+        2 => submit.prop_map(|(total, retries, backoff)| Step::Submit { total, retries, backoff }),
+        3 => (0_usize..3).prop_map(Step::Enroll),
+        8 => (0_usize..4, 0_u32..6).prop_map(|(agent, want)| Step::Claim { agent, want }),
+        8 => (agent, leases).prop_map(|(agent, leases)| Step::Commit { agent, leases }),
+        2 => (0_usize..6, 0_u64..3, forgery)
+            .prop_map(|(lease, more, forgery)| Step::Release { lease, more, forgery }),
+        2 => (0_usize..4).prop_map(Step::EndAgent),
+        1 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
+        4 => (0_u64..4_000).prop_map(Step::Pass),
+    ]
+}
+
+/// Plays random histories against fresh ledgers.
+///
+/// # Panics
+/// If a ledger answers differently from the plain one; shows the shortest such history.
+pub fn random_histories(fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
+    let mut config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 64;
+    }
+    let fresh = std::cell::RefCell::new(fresh);
+    TestRunner::new(config)
+        .run(&histories(60), |history| {
+            let mut ledger = (fresh.borrow_mut())();
+            play(ledger.as_mut(), &history);
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// Plays one history to its end on an empty ledger.
+///
+/// # Panics
+/// If the ledger answers differently from the plain one.
+pub fn play(ledger: &mut dyn Ledger, history: &[Step]) {
+    let mut twin = Twin::new();
+    for step in history {
+        twin.step(ledger, step);
+    }
+    twin.finish(ledger);
+}
+
+#[derive(Debug, Clone)]
+struct Lease {
+    agent: usize,
+    position: u64,
+    token: Token,
+}
+
+/// The plain ledger, and what was done to both.
+#[derive(Debug, Default)]
+pub struct Twin {
+    model: MemoryLedger,
+    now: i64,
+    arrays: Vec<ArrayId>,
+    /// The same agent in both ledgers, and its array.
+    agents: Vec<(AgentId, AgentId, usize)>,
+    leases: Vec<Lease>,
+    outcomes: BTreeMap<(usize, u64), TaskRow>,
+}
+
+impl Twin {
+    /// Nothing has happened yet.
+    pub fn new() -> Twin {
+        Twin {
+            now: 1_769_500_000_000_000,
+            ..Twin::default()
+        }
+    }
+
+    /// Does one step to both ledgers and compares.
+    ///
+    /// # Panics
+    /// If they differ.
+    pub fn step(&mut self, ledger: &mut dyn Ledger, step: &Step) {
+        self.now += 1;
+        match step {
+            Step::Submit {
+                total,
+                retries,
+                backoff,
+            } => self.submit(ledger, *total, *retries, *backoff),
+            Step::Enroll(array) => self.enroll(ledger, *array),
+            Step::Claim { agent, want } => self.claim(ledger, *agent, *want),
+            Step::Commit { agent, leases } => self.commit(ledger, *agent, leases),
+            Step::Release {
+                lease,
+                more,
+                forgery,
+            } => self.release(ledger, *lease, *more, *forgery),
+            Step::EndAgent(agent) => self.end_agent(ledger, *agent),
+            Step::Close(array, intent) => self.close(ledger, *array, *intent),
+            Step::Pass(millis) => self.now += *millis as i64 * 1_000,
+        }
+    }
+
+    fn now(&self) -> UnixMicros {
+        UnixMicros(self.now)
+    }
+
+    fn submit(&mut self, ledger: &mut dyn Ledger, total: u64, retries: u32, backoff: u64) {
+        // Now and then an id that is taken.
+        let n = (self.arrays.len() % 4) as u8;
+        let array = NewArray {
+            id: ArrayId::new(2026, 1, 27, [n; 6]).expect("a day"),
+            name: format!("array {n}"),
+            spec: r#"{"any":"thing"}"#.to_owned(),
+            total,
+            budgets: Budgets {
+                exit: retries,
+                timeout: retries,
+                out_of_memory: retries,
+                interrupted: retries + 1,
+                worker_lost: retries,
+                launch_failed: retries,
+                backoff_millis: backoff,
+                backoff_max_millis: backoff * 2,
+            },
+            deadline: self.now().plus_millis(total),
+        };
+        let now = self.now();
+        let expected = self.model.submit(&array, now);
+        let got = ledger.submit(&array, now);
+        same("submit", &expected, &got);
+        if expected.is_ok() {
+            self.arrays.push(array.id);
+            self.look(ledger, self.arrays.len() - 1);
+        }
+    }
+
+    fn enroll(&mut self, ledger: &mut dyn Ledger, array: usize) {
+        let Some(at) = nth_of(array, self.arrays.len()) else {
+            return;
+        };
+        let agent = NewAgent {
+            array: self.arrays[at].clone(),
+            slot: self.agents.len() as u32,
+            pid: 4_000_000,
+            pid_started: u64::MAX - self.agents.len() as u64,
+            boot: "6c3f".to_owned(),
+            hostname: format!("worker-{array}"),
+        };
+        let now = self.now();
+        let expected = self.model.enroll(&agent, now).expect("enrols");
+        let got = ledger.enroll(&agent, now).expect("enrols");
+        assert!(
+            self.agents.iter().all(|(_, real, _)| *real != got),
+            "agent id {got:?} was used before"
+        );
+        self.agents.push((expected, got, at));
+        self.look(ledger, at);
+    }
+
+    fn claim(&mut self, ledger: &mut dyn Ledger, agent: usize, want: u32) {
+        let Some(at) = nth_of(agent, self.agents.len()) else {
+            return;
+        };
+        let (model, real, array) = self.agents[at];
+        let now = self.now();
+        let expected = self.model.claim(model, want, now);
+        let got = ledger.claim(real, want, now);
+        self.same_but_agents("claim", &expected, &got);
+        if let Ok(claim) = expected {
+            self.leases.extend(claim.tasks.iter().map(|task| Lease {
+                agent: at,
+                position: task.position,
+                token: claim.token,
+            }));
+        }
+        self.look(ledger, array);
+    }
+
+    fn lease(&self, back: usize) -> Option<Lease> {
+        let at = nth_of(back, self.leases.len())?;
+        self.leases.iter().rev().nth(at).cloned()
+    }
+
+    fn commit(
+        &mut self,
+        ledger: &mut dyn Ledger,
+        agent: Option<usize>,
+        picks: &[(usize, Forgery, Cause)],
+    ) {
+        let Some(first) = picks.first().and_then(|pick| self.lease(pick.0)) else {
+            return;
+        };
+        let named = agent.and_then(|n| nth_of(n, self.agents.len()));
+        let (model, real, array) = self.agents[named.unwrap_or(first.agent)];
+        let mut commits = Vec::new();
+        for (n, (back, forgery, cause)) in picks.iter().enumerate() {
+            if let Some(lease) = self.lease(*back) {
+                let (position, token) = forge(&lease, *forgery);
+                commits.push(self.outcome(n, position, token, *cause));
+            }
+        }
+        let now = self.now();
+        let expected = self.model.commit(model, &commits, now);
+        let got = ledger.commit(real, &commits, now);
+        self.same_but_agents("commit", &expected, &got);
+        self.look(ledger, array);
+    }
+
+    fn outcome(&self, n: usize, position: u64, token: Token, cause: Cause) -> Commit {
+        let odd = n % 2 == 1;
+        Commit {
+            position,
+            token,
+            report: Report {
+                ending: Ending {
+                    cause,
+                    exit_code: odd.then_some(-7),
+                    signal: (!odd).then_some(9),
+                    message: odd.then(|| format!("said at {}", self.now)),
+                },
+            },
+            started_at: UnixMicros(self.now - 900),
+            ended_at: UnixMicros(self.now - n as i64),
+            log: LogSpan {
+                offset: u64::from(u32::MAX) + n as u64,
+                len: n as u64,
+            },
+        }
+    }
+
+    fn release(&mut self, ledger: &mut dyn Ledger, back: usize, more: u64, forgery: Forgery) {
+        let Some(lease) = self.lease(back) else {
+            return;
+        };
+        let (model, real, array) = self.agents[lease.agent];
+        let (position, token) = forge(&lease, forgery);
+        let positions: Vec<u64> = (position..=position.saturating_add(more)).collect();
+        let now = self.now();
+        let expected = self.model.release(model, token, &positions, now);
+        let got = ledger.release(real, token, &positions, now);
+        self.same_but_agents("release", &expected, &got);
+        self.look(ledger, array);
+    }
+
+    fn end_agent(&mut self, ledger: &mut dyn Ledger, agent: usize) {
+        let Some(at) = nth_of(agent, self.agents.len()) else {
+            return;
+        };
+        let (model, real, array) = self.agents[at];
+        let now = self.now();
+        let expected = self.model.end_agent(model, now);
+        let got = ledger.end_agent(real, now);
+        self.same_but_agents("end_agent", &expected, &got);
+        self.look(ledger, array);
+    }
+
+    fn close(&mut self, ledger: &mut dyn Ledger, array: usize, intent: Intent) {
+        let Some(at) = nth_of(array, self.arrays.len()) else {
+            return;
+        };
+        let id = self.arrays[at].clone();
+        let now = self.now();
+        let expected = self.model.close(&id, intent, now);
+        let got = ledger.close(&id, intent, now);
+        same("close", &expected, &got);
+        self.look(ledger, at);
+    }
+
+    /// Reads all that both ledgers know of one array, and the lists it is in.
+    fn look(&mut self, ledger: &mut dyn Ledger, at: usize) {
+        let id = self.arrays[at].clone();
+        let record = self.model.array(&id);
+        same("array", &record, &ledger.array(&id));
+        same("arrays", &self.model.arrays(2), &ledger.arrays(2));
+        same("unfinished", &self.model.unfinished(), &ledger.unfinished());
+        let expected = self.model.live_agents();
+        self.same_but_agents("live agents", &expected, &ledger.live_agents());
+        let expected = self.model.agents(&id, 3);
+        self.same_but_agents("agents", &expected, &ledger.agents(&id, 3));
+        for limit in [1, 100] {
+            let expected = self.model.recent_failures(&id, limit);
+            let got = ledger.recent_failures(&id, limit);
+            self.same_but_agents("recent failures", &expected, &got);
+        }
+        let record = record.expect("reads").expect("was submitted");
+        let total = record.submitted.total;
+        assert_eq!(record.counts.total(), total, "counts add up to the total");
+        for state in TaskState::ALL.map(Some).into_iter().chain([None]) {
+            for from in [0, total / 2, total + 1] {
+                let limit = if from == 0 { 100 } else { 3 };
+                let query = TaskQuery { from, limit, state };
+                let expected = self.model.tasks(&id, query);
+                let got = ledger.tasks(&id, query);
+                self.same_but_agents(&format!("{query:?}"), &expected, &got);
+            }
+        }
+        for position in 0..=total {
+            let expected = self.model.task(&id, position);
+            self.same_but_agents("task", &expected, &ledger.task(&id, position));
+            let attempts = self.model.attempts(&id, position);
+            let got = ledger.attempts(&id, position);
+            self.same_but_agents("attempts", &attempts, &got);
+            if let Ok(Some(row)) = expected
+                && row.state.is_terminal()
+            {
+                let outcome = self.outcomes.entry((at, position)).or_insert(row.clone());
+                assert_eq!(*outcome, row, "an outcome never changes");
+            }
+        }
+    }
+
+    /// Ends all agents and runs every task to its outcome.
+    ///
+    /// # Panics
+    /// If the ledgers differ, or a task was lost.
+    pub fn finish(&mut self, ledger: &mut dyn Ledger) {
+        for agent in 0..self.agents.len() {
+            self.now += 1;
+            self.end_agent(ledger, agent);
+        }
+        for array in 0..self.arrays.len() {
+            self.enroll(ledger, array);
+            let agent = self.agents.len() - 1;
+            // More rounds than all retries of a task can take.
+            for _ in 0..40 {
+                let id = &self.arrays[array];
+                let record = self.model.array(id).expect("reads");
+                if record.is_some_and(|record| record.counts.all_ended()) {
+                    break;
+                }
+                self.now += 10_000_000;
+                let before = self.leases.len();
+                self.claim(ledger, agent, 100);
+                let claimed = self.leases.len() - before;
+                let picks: Vec<_> = (0..claimed)
+                    .map(|back| (back, Forgery::Genuine, Cause::Succeeded))
+                    .collect();
+                self.commit(ledger, None, &picks);
+            }
+            let record = ledger.array(&self.arrays[array]).expect("reads");
+            let record = record.expect("was submitted");
+            assert!(record.counts.all_ended(), "a task was lost: {record:?}");
+            assert!(record.ended_at.is_some());
+        }
+    }
+
+    fn same_but_agents<T: Debug + PartialEq + MapAgents + Clone>(
+        &self,
+        what: &str,
+        expected: &Result<T, LedgerError>,
+        got: &Result<T, LedgerError>,
+    ) {
+        let to_model = |real: AgentId| {
+            let known = self.agents.iter().find(|(_, other, _)| *other == real);
+            known.map_or(real, |(model, _, _)| *model)
+        };
+        match got {
+            Ok(value) => {
+                let mut value = value.clone();
+                value.map_agents(&to_model);
+                same(what, expected, &Ok(value));
+            }
+            Err(LedgerError::UnknownAgent(id)) => {
+                same(
+                    what,
+                    expected,
+                    &Err(LedgerError::UnknownAgent(to_model(*id))),
+                );
+            }
+            Err(_) => same(what, expected, got),
+        }
+    }
+}
+
+fn same<T: Debug + PartialEq>(
+    what: &str,
+    expected: &Result<T, LedgerError>,
+    got: &Result<T, LedgerError>,
+) {
+    let alike = match (expected, got) {
+        (Ok(expected), Ok(got)) => expected == got,
+        // Errors cannot be compared, but they can be shown.
+        (Err(expected), Err(got)) => format!("{expected:?}") == format!("{got:?}"),
+        _ => false,
+    };
+    assert!(
+        alike,
+        "{what} differs\nexpected {expected:#?}\ngot {got:#?}"
+    );
+}
+
+fn nth_of(n: usize, len: usize) -> Option<usize> {
+    n.checked_rem(len)
+}
+
+fn forge(lease: &Lease, forgery: Forgery) -> (u64, Token) {
+    let Lease {
+        position, token, ..
+    } = *lease;
+    match forgery {
+        Forgery::Genuine => (position, token),
+        Forgery::Older => (position, Token(token.0 - 1)),
+        Forgery::Newer => (position, Token(token.0 + 7)),
+        Forgery::None => (position, Token(0)),
+        Forgery::Beyond => (u64::MAX - position, token),
+    }
+}
+
+/// Ledgers choose agents' ids as they like.
+trait MapAgents {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId);
+}
+
+impl<T: MapAgents> MapAgents for Vec<T> {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
+        self.iter_mut().for_each(|one| one.map_agents(to));
+    }
+}
+
+impl<T: MapAgents> MapAgents for Option<T> {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
+        self.iter_mut().for_each(|one| one.map_agents(to));
+    }
+}
+
+impl MapAgents for TaskRow {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
+        self.agent = self.agent.map(to);
+    }
+}
+
+impl MapAgents for AttemptRow {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
+        self.agent = to(self.agent);
+    }
+}
+
+impl MapAgents for AgentRecord {
+    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
+        self.id = to(self.id);
+    }
+}
+
+/// Answers that name no agent.
+macro_rules! no_agents {
+    ($($answer:ty),* $(,)?) => {
+        $(impl MapAgents for $answer {
+            fn map_agents(&mut self, _: &dyn Fn(AgentId) -> AgentId) {}
+        })*
+    };
+}
+no_agents!(
+    u64,
+    spawn_ports::ledger::Claim,
+    Result<(), spawn_core::task::Illegal>,
+);
