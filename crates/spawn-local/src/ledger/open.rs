@@ -1,7 +1,8 @@
 //! Opening the ledger's file, and saying plainly what is wrong with one that cannot be opened.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -19,6 +20,7 @@ const CHECKPOINT_PAGES: u32 = 2_000;
 /// Opens the ledger at `path`, creating it if there is none.
 pub(super) fn writable(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let new = fs::metadata(path).map_or(true, |file| file.len() == 0);
+    check_whole(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -54,6 +56,7 @@ pub(super) fn writable(path: &Path, durability: Durability) -> Result<Connection
 
 /// Opens the ledger at `path` for reading only; there must be one.
 pub(super) fn read_only(path: &Path) -> Result<Connection, LedgerError> {
+    check_whole(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let prepare = || -> rusqlite::Result<(Connection, i64)> {
         let conn = connect(path, flags)?;
@@ -106,6 +109,32 @@ fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> 
     Ok(())
 }
 
+/// Refuses a file that ends within a page, unless its log can make it whole. SQLite would read
+/// the missing bytes as zeros.
+fn check_whole(path: &Path) -> Result<(), LedgerError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let has_log = fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
+    if !has_log && ends_within_a_page(path) == Some(true) {
+        return Err(refused(damaged(path, "open", "its last page is torn")));
+    }
+    Ok(())
+}
+
+/// `None` if that cannot be told; whatever is wrong then, SQLite says it.
+fn ends_within_a_page(path: &Path) -> Option<bool> {
+    let mut file = File::open(path).ok()?;
+    let mut header = [0; 18];
+    file.read_exact(&mut header).ok()?;
+    // https://www.sqlite.org/fileformat2.html#page_size: big endian, 1 stands for 65536.
+    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    let len = file.metadata().ok()?.len();
+    Some(len.checked_rem(page_size)? != 0)
+}
+
 fn refused(what: String) -> LedgerError {
     LedgerError::Storage { what, source: None }
 }
@@ -114,11 +143,9 @@ fn refused(what: String) -> LedgerError {
 pub(super) fn storage(path: &Path, doing: &str, error: rusqlite::Error) -> LedgerError {
     let shown = path.display();
     let what = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
-            "cannot {doing} ledger `{shown}`: the file is damaged or is no ledger ({error}); \
-             move it away (`mv '{shown}' '{shown}.damaged'`) and a new one is started, \
-             `sqlite3 '{shown}.damaged' .recover` shows what can be saved"
-        ),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            damaged(path, doing, &error.to_string())
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             format!("cannot {doing} ledger `{shown}`: another process keeps it locked ({error})")
         }
@@ -131,4 +158,13 @@ pub(super) fn storage(path: &Path, doing: &str, error: rusqlite::Error) -> Ledge
         what,
         source: Some(Box::new(error)),
     }
+}
+
+fn damaged(path: &Path, doing: &str, why: &str) -> String {
+    let shown = path.display();
+    format!(
+        "cannot {doing} ledger `{shown}`: the file is damaged or is no ledger ({why}); \
+         move it away (`mv '{shown}' '{shown}.damaged'`) and a new one is started, \
+         `sqlite3 '{shown}.damaged' .recover` shows what can be saved"
+    )
 }

@@ -17,15 +17,32 @@ use super::rows::{
     StoredTask, end_columns, execution_from, intent_from, state_code, task_columns, unknown,
 };
 
-const ARRAY: &str = "SELECT a.id, a.name, a.spec, a.total, a.budgets, a.deadline, a.created_at,
-     p.started_at, p.ended_at, p.intent, p.interrupted, p.workers_lost,
-     p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled
- FROM progress p JOIN arrays a USING (array)";
+/// Reads array records, up to the WHERE.
+macro_rules! select_array {
+    () => {
+        "SELECT a.id, a.name, a.spec, a.total, a.budgets, a.deadline, a.created_at,
+             p.started_at, p.ended_at, p.intent, p.interrupted, p.workers_lost,
+             p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled
+         FROM progress p JOIN arrays a USING (array)"
+    };
+}
+/// Reads agent records, up to the WHERE.
+macro_rules! select_agent {
+    () => {
+        "SELECT g.agent, a.id, g.slot, g.pid, g.pid_started, g.boot, g.hostname,
+             g.started_at, g.last_update, g.ended_at, g.tasks_done
+         FROM agents g JOIN arrays a USING (array)"
+    };
+}
 
-const AGENT: &str = "SELECT g.agent, a.id, g.slot, g.pid, g.pid_started, g.boot, g.hostname,
-     g.started_at, g.last_update, g.ended_at, g.tasks_done
- FROM agents g JOIN arrays a USING (array)";
-
+pub(super) const UNFINISHED: &str = concat!(
+    select_array!(),
+    " WHERE p.ended_at IS NULL ORDER BY p.array"
+);
+pub(super) const LIVE_AGENTS: &str = concat!(
+    select_agent!(),
+    " WHERE g.ended_at IS NULL ORDER BY g.agent"
+);
 pub(super) const RECENT_FAILURES: &str = concat!(
     "SELECT ",
     task_columns!(),
@@ -61,21 +78,19 @@ pub(super) fn frame(conn: &Connection, id: &ArrayId) -> Result<Frame, Fail> {
 }
 
 pub(super) fn array(conn: &Connection, id: &ArrayId) -> Result<Option<ArrayRecord>, Fail> {
-    let sql = format!("{ARRAY} WHERE a.id = ?1");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query = conn.prepare_cached(concat!(select_array!(), " WHERE a.id = ?1"))?;
     Ok(query.query_row([id.as_str()], array_from).optional()?)
 }
 
 pub(super) fn arrays(conn: &Connection, limit: u32) -> Result<Vec<ArrayRecord>, Fail> {
-    let sql = format!("{ARRAY} ORDER BY p.array DESC LIMIT ?1");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query =
+        conn.prepare_cached(concat!(select_array!(), " ORDER BY p.array DESC LIMIT ?1"))?;
     let rows = query.query_map([limit], array_from)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn unfinished(conn: &Connection) -> Result<Vec<ArrayRecord>, Fail> {
-    let sql = format!("{ARRAY} WHERE p.ended_at IS NULL ORDER BY p.array");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query = conn.prepare_cached(UNFINISHED)?;
     let rows = query.query_map([], array_from)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -85,8 +100,10 @@ pub(super) fn agents(
     id: &ArrayId,
     limit: u32,
 ) -> Result<Vec<AgentRecord>, Fail> {
-    let sql = format!("{AGENT} WHERE g.array = ?1 ORDER BY g.agent DESC LIMIT ?2");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query = conn.prepare_cached(concat!(
+        select_agent!(),
+        " WHERE g.array = ?1 ORDER BY g.agent DESC LIMIT ?2"
+    ))?;
     let rows = query.query_map(params![frame(conn, id)?.row, limit], agent_from)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
@@ -95,14 +112,12 @@ pub(super) fn agent(conn: &Connection, id: AgentId) -> Result<Option<AgentRecord
     let Ok(row) = i64::try_from(id.0) else {
         return Ok(None);
     };
-    let sql = format!("{AGENT} WHERE g.agent = ?1");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query = conn.prepare_cached(concat!(select_agent!(), " WHERE g.agent = ?1"))?;
     Ok(query.query_row([row], agent_from).optional()?)
 }
 
 pub(super) fn live_agents(conn: &Connection) -> Result<Vec<AgentRecord>, Fail> {
-    let sql = format!("{AGENT} WHERE g.ended_at IS NULL ORDER BY g.agent");
-    let mut query = conn.prepare_cached(&sql)?;
+    let mut query = conn.prepare_cached(LIVE_AGENTS)?;
     let rows = query.query_map([], agent_from)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
