@@ -1,0 +1,76 @@
+//! The files of a launch, in place before the host hears of it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use spawn_core::array_id::ArrayId;
+use spawn_local::home::{Home, make_private_dir};
+use spawn_spec::{Program, Resolved};
+
+use crate::error::CliError;
+
+/// Writes the script and copies the files to ship. What was written is removed if it fails.
+pub fn place(home: &Home, id: &ArrayId, resolved: &Resolved) -> Result<(), CliError> {
+    let placed = try_place(&home.job(id), resolved);
+    if placed.is_err() {
+        remove(home, id);
+    }
+    placed
+}
+
+/// Takes back what [`place`] wrote.
+pub fn remove(home: &Home, id: &ArrayId) {
+    // What is left behind is in nobody's way.
+    let _ = fs::remove_dir_all(home.array(id));
+}
+
+fn try_place(job: &Path, resolved: &Resolved) -> Result<(), CliError> {
+    if let (Program::Script { file_name, .. }, Some(script)) =
+        (&resolved.spec.program, &resolved.script)
+    {
+        let path = job.join("script").join(file_name);
+        write_script(&path, script).map_err(failed("write", &path))?;
+    }
+    let files = job.join("files");
+    make_private_dir(&files).map_err(failed("make", &files))?;
+    for (from, name) in &resolved.ship {
+        let to = files.join(name);
+        if let Some(parent) = to.parent() {
+            make_private_dir(parent).map_err(failed("make", parent))?;
+        }
+        copy(from, &to).map_err(failed("ship", from))?;
+    }
+    Ok(())
+}
+
+fn write_script(path: &Path, script: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        make_private_dir(parent)?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(path)?;
+    io::Write::write_all(&mut file, script)?;
+    // Whatever the umask took.
+    file.set_permissions(fs::Permissions::from_mode(0o755))
+}
+
+/// Content and whether it may be executed; always writable, so that it can be removed.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(from, to)?;
+    let mode = fs::metadata(from)?.permissions().mode();
+    let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+    fs::set_permissions(to, fs::Permissions::from_mode(mode))
+}
+
+fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CliError + 'a {
+    move |source| CliError::File {
+        verb,
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong: one wording, one hint and one exit code for each.
+
+use std::io;
+use std::path::PathBuf;
+
+use spawn_core::array_id::ArrayId;
+use spawn_local::home::HomeError;
+use spawn_local::host_client::HostError;
+use spawn_local::wire::client::Refusal;
+use spawn_spec::SpecError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The launch is wrong.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// There is no home.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The host cannot be reached, or refused.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The command line does not hold together.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Nothing goes by that name.
+    #[error("no array `{typed}`")]
+    NoArray {
+        /// What was typed.
+        typed: String,
+    },
+    /// Several arrays do.
+    #[error("`{typed}` is the start of several ids: {}", list(candidates))]
+    ManyArrays {
+        /// What was typed.
+        typed: String,
+        /// Which arrays may be meant.
+        candidates: Vec<ArrayId>,
+    },
+    /// The array has no such task.
+    #[error("`{array}` has no {what}")]
+    NoTask {
+        /// The array.
+        array: ArrayId,
+        /// What it does not have.
+        what: String,
+    },
+    /// A file or directory does not do what it should.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    File {
+        /// What was attempted.
+        verb: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something must be agreed to first.
+    #[error("{what}; it needs a yes")]
+    Unconfirmed {
+        /// What would happen.
+        what: String,
+        /// The same command, with the yes.
+        again: String,
+    },
+    /// The user said no.
+    #[error("nothing was done")]
+    Declined,
+    /// The results cannot be shown.
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    /// Anything else the system refuses.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl CliError {
+    /// The program's exit code, as `spawn --help` documents it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Spec(_) => SpecError::EXIT_CODE,
+            CliError::Usage { .. } | CliError::Unconfirmed { .. } => 2,
+            CliError::NoArray { .. } | CliError::ManyArrays { .. } | CliError::NoTask { .. } => 3,
+            CliError::Home(e) => home_exit_code(e),
+            CliError::Host(HostError::Home(e)) => home_exit_code(e),
+            CliError::Host(HostError::Refused {
+                kind: Refusal::NotFound,
+                ..
+            }) => 3,
+            CliError::Host(HostError::Lost(source))
+            | CliError::File { source, .. }
+            | CliError::Output(source)
+            | CliError::System { source, .. } => io_exit_code(source),
+            CliError::Host(_) | CliError::Declined => 1,
+        }
+    }
+
+    /// What to do about it, where there is something to say.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            CliError::Spec(e) => e.hint.clone(),
+            CliError::Usage { hint, .. } => hint.clone(),
+            CliError::NoArray { .. } => Some("`spawn list` shows them".to_owned()),
+            CliError::ManyArrays { .. } => Some("type more of the id".to_owned()),
+            CliError::NoTask { array, .. } => Some(format!("`spawn tasks {array}` shows them")),
+            CliError::Unconfirmed { again, .. } => Some(format!("to go ahead, run `{again}`")),
+            CliError::Home(HomeError::Create { .. })
+            | CliError::Host(HostError::Home(HomeError::Create { .. })) => {
+                Some("set `SPAWN_HOME` to a directory of your own".to_owned())
+            }
+            CliError::Host(HostError::NoProgram { .. }) => {
+                Some("install `spawn`, `spawn-host` and `spored` side by side".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the reader of our output has gone, as `head` does: nothing to complain about.
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, CliError::Output(e) if e.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+fn home_exit_code(error: &HomeError) -> u8 {
+    match error {
+        HomeError::Unset | HomeError::Relative(_) => 2,
+        HomeError::Create { .. } => 4,
+    }
+}
+
+fn io_exit_code(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => 4,
+        _ => 1,
+    }
+}
+
+fn list(ids: &[ArrayId]) -> String {
+    let ids: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
+    ids.join(", ")
+}

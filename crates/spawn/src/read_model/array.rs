@@ -1,0 +1,175 @@
+//! An array: its tasks by state, its workers, its failures.
+
+use serde::{Serialize, Serializer};
+use spawn_core::array_id::ArrayId;
+use spawn_core::counts::{ArrayState, Counts, eta_seconds};
+use spawn_core::moment::UnixMicros;
+use spawn_local::wire::client::{ArrayStatus, WorkerStatus};
+use spawn_ports::ledger::ArrayRecord;
+
+use super::{Indices, Stamp, TaskView};
+
+/// Tasks by state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountsView(pub Counts);
+
+impl Serialize for CountsView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown {
+            total: u64,
+            #[serde(flatten)]
+            by_state: Counts,
+        }
+        Shown {
+            total: self.0.total(),
+            by_state: self.0,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// An array in a list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArrayLine {
+    /// Its id.
+    pub array_id: ArrayId,
+    /// Its name.
+    pub name: String,
+    /// Its state, as one word.
+    pub state: ArrayState,
+    /// Its tasks by state.
+    pub counts: CountsView,
+    /// Attempts that ended interrupted, so far.
+    pub interrupted: u64,
+    /// Attempts whose worker was lost, so far.
+    pub workers_lost: u64,
+    /// When it was launched.
+    pub created_at: Stamp,
+    /// When its first task was claimed.
+    pub started_at: Option<Stamp>,
+    /// When its last task ended.
+    pub ended_at: Option<Stamp>,
+    /// When it ends whatever happens.
+    pub deadline: Stamp,
+}
+
+impl ArrayLine {
+    /// A record of the ledger, read.
+    pub fn new(record: &ArrayRecord) -> ArrayLine {
+        ArrayLine {
+            array_id: record.submitted.id.clone(),
+            name: record.submitted.name.clone(),
+            state: ArrayState::of(&record.counts, record.intent),
+            counts: CountsView(record.counts),
+            interrupted: record.interrupted,
+            workers_lost: record.workers_lost,
+            created_at: Stamp(record.created_at),
+            started_at: record.started_at.map(Stamp),
+            ended_at: record.ended_at.map(Stamp),
+            deadline: Stamp(record.submitted.deadline),
+        }
+    }
+
+    /// Seconds from the first claim to the end, or to `now`.
+    pub fn seconds(&self, now: Stamp) -> Option<f64> {
+        let started = self.started_at?;
+        Some(self.ended_at.unwrap_or(now).seconds_since(started))
+    }
+}
+
+/// One array as it stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct ArrayView {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub line: ArrayLine,
+    /// Seconds until it ends, at the pace so far.
+    pub eta_seconds: Option<u64>,
+    /// Why nothing is being started, if so.
+    pub held_up: Option<String>,
+    /// Who works for it now.
+    pub workers: Vec<WorkerView>,
+    /// The newest failures.
+    pub failures: Vec<TaskView>,
+    /// The host's clock.
+    #[serde(skip)]
+    pub now: Stamp,
+}
+
+impl ArrayView {
+    /// The host's answer, read.
+    pub fn new(status: &ArrayStatus) -> ArrayView {
+        let line = ArrayLine::new(&status.record);
+        let indices = Indices::of(&status.record);
+        let now = UnixMicros(status.now);
+        let counts = &status.record.counts;
+        let eta = match (status.record.started_at, counts.all_ended()) {
+            (Some(start), false) => eta_seconds(counts, now.micros_since(start)),
+            _ => None,
+        };
+        ArrayView {
+            line,
+            eta_seconds: eta,
+            held_up: status.held_up.clone(),
+            workers: status
+                .workers
+                .iter()
+                .map(|worker| WorkerView::new(worker, &indices))
+                .collect(),
+            failures: status
+                .failures
+                .iter()
+                .map(|row| TaskView::new(row, &indices))
+                .collect(),
+            now: Stamp(now),
+        }
+    }
+
+    /// Whether nothing will change any more.
+    pub fn has_ended(&self) -> bool {
+        self.line.counts.0.all_ended()
+    }
+
+    /// Whether it ended with every task succeeded or skipped.
+    pub fn is_well(&self) -> bool {
+        self.line.counts.0.all_well()
+    }
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerView {
+    /// Its number.
+    pub worker: u64,
+    /// The host name its tasks see.
+    pub hostname: String,
+    /// The index of the task it has been running for a while, if any.
+    pub task: Option<u64>,
+    /// Which execution of that task it is.
+    pub attempt: Option<u32>,
+    /// When that task started.
+    pub task_started_at: Option<Stamp>,
+    /// Tasks it has finished.
+    pub tasks_done: u64,
+    /// When it started.
+    pub started_at: Stamp,
+    /// When it was last heard.
+    pub last_update: Stamp,
+}
+
+impl WorkerView {
+    fn new(status: &WorkerStatus, indices: &Indices) -> WorkerView {
+        let running = status.running;
+        WorkerView {
+            worker: status.agent.id.0,
+            hostname: status.agent.enrolled.hostname.clone(),
+            task: running.map(|task| indices.at(task.position)),
+            attempt: running.map(|task| task.attempt),
+            task_started_at: running.map(|task| Stamp(UnixMicros(task.since))),
+            tasks_done: status.agent.tasks_done,
+            started_at: Stamp(status.agent.started_at),
+            last_update: Stamp(status.agent.last_update),
+        }
+    }
+}

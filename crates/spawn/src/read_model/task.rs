@@ -1,0 +1,103 @@
+//! A task, by the index its user knows.
+
+use serde::Serialize;
+use spawn_core::index_set::IndexSet;
+use spawn_core::outcome::Cause;
+use spawn_core::task::TaskState;
+use spawn_local::submission::Submission;
+use spawn_ports::ledger::{ArrayRecord, TaskRow};
+
+use super::Stamp;
+
+/// The indices of an array: the ledger counts positions, its user indices.
+#[derive(Clone, Debug)]
+pub struct Indices(Option<IndexSet>);
+
+impl Indices {
+    /// The indices of a recorded array. One whose spec cannot be read is counted by positions.
+    pub fn of(record: &ArrayRecord) -> Indices {
+        let submission: Option<Submission> = serde_json::from_str(&record.submitted.spec).ok();
+        Indices(submission.map(|s| s.launch.indices))
+    }
+
+    /// The index at a position.
+    pub fn at(&self, position: u64) -> u64 {
+        let index = self.0.as_ref().and_then(|i| i.get(position));
+        index.unwrap_or(position)
+    }
+
+    /// The position of an index, if the array has it.
+    pub fn position_of(&self, index: u64, total: u64) -> Option<u64> {
+        match &self.0 {
+            Some(indices) => indices.position_of(index),
+            None => (index < total).then_some(index),
+        }
+    }
+}
+
+/// One task.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskView {
+    /// Its index.
+    pub index: u64,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Executions so far.
+    pub attempt: u32,
+    /// Why the newest attempt ended.
+    pub cause: Option<Cause>,
+    /// The script's exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the script, if one did.
+    pub signal: Option<i32>,
+    /// What the script or the agent said about it.
+    pub message: Option<String>,
+    /// When the newest attempt started.
+    pub started_at: Option<Stamp>,
+    /// When it ended.
+    pub ended_at: Option<Stamp>,
+    /// How long the newest attempt took.
+    pub seconds: Option<f64>,
+    /// The worker of the newest attempt.
+    pub worker: Option<u64>,
+}
+
+impl TaskView {
+    /// A row of the ledger, read.
+    pub fn new(row: &TaskRow, indices: &Indices) -> TaskView {
+        let started_at = row.started_at.map(Stamp);
+        let ended_at = row.ended_at.map(Stamp);
+        let ending = row.ending.as_ref();
+        TaskView {
+            index: indices.at(row.position),
+            state: row.state,
+            attempt: row.attempt,
+            cause: ending.map(|e| e.cause),
+            exit_code: ending.and_then(|e| e.exit_code),
+            signal: ending.and_then(|e| e.signal),
+            message: ending.and_then(|e| e.message.clone()),
+            started_at,
+            ended_at,
+            seconds: started_at
+                .zip(ended_at)
+                .map(|(start, end)| end.seconds_since(start)),
+            worker: row.agent.map(|agent| agent.0),
+        }
+    }
+
+    /// How it ended, in a few words: `exit code 3`, `timeout`, `signal 9`.
+    pub fn ending(&self) -> Option<String> {
+        let cause = self.cause?;
+        Some(match (cause, self.exit_code, self.signal) {
+            (Cause::Exit, Some(0), _) => "said failed".to_owned(),
+            (Cause::Exit, Some(code), _) => format!("exit code {code}"),
+            (Cause::Exit, _, Some(signal)) => format!("signal {signal}"),
+            (Cause::Timeout, ..) => "ran past --timeout".to_owned(),
+            (Cause::OutOfMemory, ..) => "out of memory".to_owned(),
+            (Cause::WorkerLost, ..) => "worker lost".to_owned(),
+            (Cause::LaunchFailed, ..) => "could not be started".to_owned(),
+            (Cause::Ttl, ..) => "ran past --ttl".to_owned(),
+            _ => cause.word().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! A conversation with the background host, in the words of the commands.
+
+use std::io;
+use std::time::Duration;
+
+use spawn_core::array_id::ArrayId;
+use spawn_core::task::Intent;
+use spawn_local::home::Home;
+use spawn_local::host_client::{HostClient, HostError};
+use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Request};
+use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow};
+
+use crate::error::CliError;
+
+/// Where this user's state lives.
+pub fn home() -> Result<Home, CliError> {
+    Ok(Home::locate(|name| std::env::var_os(name))?)
+}
+
+/// A conversation with the host.
+#[derive(Debug)]
+pub struct Session {
+    home: Home,
+    client: HostClient,
+}
+
+/// What a wait brought.
+#[derive(Debug)]
+pub enum Waited {
+    /// The array as it stands now.
+    Status(Box<ArrayStatus>),
+    /// Nothing within the patience.
+    Nothing,
+}
+
+impl Session {
+    /// Talks to the host, starting it where none runs; unfinished arrays then go on.
+    pub fn open() -> Result<Session, CliError> {
+        let home = home()?;
+        let client = HostClient::connect_or_start(&home)?;
+        Ok(Session { home, client })
+    }
+
+    /// As [`Session::open`], for commands that only read: where nothing was ever launched there
+    /// is nothing to read, and nothing to start.
+    pub fn open_to_read() -> Result<Option<Session>, CliError> {
+        match home()?.ledger().exists() {
+            true => Session::open().map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// As [`Session::open_to_read`], and the array that `typed` names.
+    pub fn find(typed: &str) -> Result<(Session, ArrayId), CliError> {
+        let Some(mut session) = Session::open_to_read()? else {
+            return Err(no_array(typed));
+        };
+        let id = session.resolve(typed)?;
+        Ok((session, id))
+    }
+
+    /// Where the host's files are.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// What the host said of itself.
+    pub fn info(&self) -> &HostInfo {
+        &self.client.info
+    }
+
+    /// The array that an id, the start of one, a name or `last` names.
+    pub fn resolve(&mut self, typed: &str) -> Result<ArrayId, CliError> {
+        let request = Request::Resolve {
+            typed: typed.to_owned(),
+        };
+        match self.ask(&request)? {
+            Answer::Matches(mut found) => match found.len() {
+                0 => Err(no_array(typed)),
+                1 => Ok(found.remove(0)),
+                _ => Err(CliError::ManyArrays {
+                    typed: typed.to_owned(),
+                    candidates: found,
+                }),
+            },
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Starts an array whose files are in place.
+    pub fn submit(&mut self, array: NewArray) -> Result<(), CliError> {
+        let request = Request::Submit {
+            array: Box::new(array),
+        };
+        self.done(&request)
+    }
+
+    /// One array as it stands.
+    pub fn status(&mut self, id: &ArrayId) -> Result<ArrayStatus, CliError> {
+        match self.ask(&Request::Status { id: id.clone() })? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Asks to be told of every change of an array, and gives it as it stands.
+    ///
+    /// Until [`Session::next_change`] has brought the ended array, or the session is opened anew,
+    /// this conversation serves nothing else.
+    pub fn watch(&mut self, id: &ArrayId) -> Result<ArrayStatus, CliError> {
+        self.client.set_patience(None).map_err(HostError::Lost)?;
+        match self.ask(&Request::Wait { id: id.clone() })? {
+            Answer::Status(status) => Ok(*status),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// The next change of the array that is watched, waiting for `patience` at most.
+    ///
+    /// A host that dies meanwhile is started again, and the watch goes on.
+    pub fn next_change(&mut self, id: &ArrayId, patience: Duration) -> Result<Waited, CliError> {
+        // Zero would mean no limit.
+        let patience = patience.max(Duration::from_millis(1));
+        let limited = self.client.set_patience(Some(patience));
+        match limited
+            .map_err(HostError::Lost)
+            .and_then(|()| self.client.next_answer())
+        {
+            Ok(Answer::Status(status)) => Ok(Waited::Status(status)),
+            Ok(_) => Err(HostError::Protocol.into()),
+            Err(HostError::Lost(e))
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                ) =>
+            {
+                Ok(Waited::Nothing)
+            }
+            Err(HostError::Lost(_)) => {
+                self.client = HostClient::connect_or_start(&self.home)?;
+                Ok(Waited::Status(Box::new(self.watch(id)?)))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The newest arrays.
+    pub fn arrays(&mut self, limit: u32) -> Result<Vec<ArrayRecord>, CliError> {
+        match self.ask(&Request::Arrays { limit })? {
+            Answer::Arrays(records) => Ok(records),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// A page of tasks.
+    pub fn tasks(&mut self, id: &ArrayId, query: TaskQuery) -> Result<Vec<TaskRow>, CliError> {
+        let id = id.clone();
+        match self.ask(&Request::Tasks { id, query })? {
+            Answer::Tasks(rows) => Ok(rows),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// All attempts of a task.
+    pub fn attempts(&mut self, id: &ArrayId, position: u64) -> Result<Vec<AttemptRow>, CliError> {
+        let id = id.clone();
+        match self.ask(&Request::Attempts { id, position })? {
+            Answer::Attempts(rows) => Ok(rows),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Cancels an array; running scripts get `notice` to end.
+    pub fn cancel(&mut self, id: &ArrayId, notice: Duration) -> Result<(), CliError> {
+        self.done(&Request::Close {
+            id: id.clone(),
+            intent: Intent::Cancel,
+            notice_ms: u64::try_from(notice.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn done(&mut self, request: &Request) -> Result<(), CliError> {
+        match self.ask(request)? {
+            Answer::Done => Ok(()),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Answer, CliError> {
+        Ok(self.client.ask(request)?)
+    }
+}
+
+fn no_array(typed: &str) -> CliError {
+    CliError::NoArray {
+        typed: typed.to_owned(),
+    }
+}
