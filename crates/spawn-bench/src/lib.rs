@@ -1,0 +1,3 @@
+//! Measures `spawn` beside bare floors and other tools.
+
+pub mod floor;
