@@ -14,6 +14,7 @@ use spawn_core::pace::fair_share;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
+use spawn_local::worker_name;
 use spawn_ports::ledger::{AgentId, Commit, Ledger, LedgerError, NewAgent};
 use spawn_spec::Program;
 
@@ -154,7 +155,7 @@ impl Desk {
         let fresh = array.fresh();
         let hostname = match fresh {
             true => launch.name.clone(),
-            false => format!("{}-w{slot}", launch.name),
+            false => worker_name::of_slot(&launch.name, slot),
         };
         let enrolment = NewAgent {
             array: array_id.clone(),
@@ -185,6 +186,7 @@ impl Desk {
             env: self.task_env(array),
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
+            durable: launch.durable,
             ttl_ms: array.deadline.micros_since(now) / 1000,
             job_dir: path(self.home.job(&array_id)),
             worker_dir: path(self.home.worker(id)),

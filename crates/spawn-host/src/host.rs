@@ -17,7 +17,7 @@ use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
-use spawn_local::ledger::SqliteLedger;
+use spawn_local::ledger::{Durability, SqliteLedger};
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::{Answer, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
@@ -38,6 +38,7 @@ const IDLE: Duration = Duration::from_secs(900);
 pub struct Host {
     ledger: SqliteLedger,
     desk: Desk,
+    durability: Durability,
     signals: SignalFd,
     idle_limit: Duration,
     busy_at: Instant,
@@ -122,6 +123,7 @@ impl Host {
         Ok(Host {
             ledger,
             desk,
+            durability: Durability::ProcessCrash,
             signals,
             idle_limit: idle_limit(),
             busy_at: Instant::now(),
@@ -137,6 +139,7 @@ impl Host {
         };
         self.desk.schedule();
         while !self.desk.closing {
+            self.keep_as_durably_as_asked()?;
             self.desk.peers.flush();
             let wake = self.desk.next_wake(self.idle_limit);
             let round = self.desk.peers.wait(wake).map_err(storage)?;
@@ -149,6 +152,21 @@ impl Host {
             self.rest();
         }
         self.close_down()
+    }
+
+    /// While an array lives that was launched with `--durable`, every write survives a loss of
+    /// power; also the one that recorded it, before its launch is answered.
+    fn keep_as_durably_as_asked(&mut self) -> Result<(), LedgerError> {
+        let asked = |a: &LiveArray| a.unfinished > 0 && a.submission.launch.durable;
+        let wanted = match self.desk.arrays.values().any(asked) {
+            true => Durability::PowerLoss,
+            false => Durability::ProcessCrash,
+        };
+        if wanted != self.durability {
+            self.ledger.set_durability(wanted)?;
+            self.durability = wanted;
+        }
+        Ok(())
     }
 
     /// One round's messages, in one transaction. Nothing is answered before it is kept.

@@ -71,12 +71,26 @@ impl Desk {
                 self.close_array(ledger, &id, intent, Some((cause, notice_ms)), now)?;
                 Answer::Done
             }
+            Request::MissingBuckets { names } => self.missing_buckets(names),
             Request::Shutdown => {
                 self.closing = true;
                 Answer::Done
             }
             Request::Wait { .. } => Answer::Done,
         })
+    }
+
+    fn missing_buckets(&self, mut names: Vec<String>) -> Answer {
+        match spawn_endpoint::existing_buckets(&self.home.aws()) {
+            Ok(there) => {
+                names.retain(|n| !there.contains(n));
+                Answer::Buckets(names)
+            }
+            Err(e) => Answer::Refused {
+                kind: Refusal::Failed,
+                message: e.to_string(),
+            },
+        }
     }
 
     fn info(&self) -> HostInfo {

@@ -5,7 +5,7 @@
 //! host.sock host.lock  the background host's socket, and the lock it holds while it lives
 //! host.log             what the host and its agents say
 //! endpoint.port        the endpoint's TCP port, kept from run to run
-//! aws/                 the endpoint's data; aws/credentials.json its keys
+//! aws/                 the endpoint's data; aws/credentials its keys
 //! bin/                 spored, spawn and the `aws` wrapper, for scripts and `spawn env`
 //! arrays/ID/job/       the script and the files shipped with it
 //! arrays/ID/logs/      one log per agent
@@ -121,7 +121,7 @@ impl Home {
 
     /// The endpoint's keys.
     pub fn credentials(&self) -> PathBuf {
-        self.root.join("aws/credentials.json")
+        self.root.join("aws/credentials")
     }
 
     /// Programs for scripts.

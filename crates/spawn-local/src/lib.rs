@@ -16,3 +16,4 @@ pub mod sandbox;
 pub mod submission;
 pub mod task_log;
 pub mod wire;
+pub mod worker_name;

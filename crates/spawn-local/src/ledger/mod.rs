@@ -102,6 +102,15 @@ impl SqliteLedger {
         Ok(SqliteLedger::over(path, open::read_only(path)?))
     }
 
+    /// Changes what acknowledged writes survive from now on. Not inside a group.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file.
+    pub fn set_durability(&mut self, durability: Durability) -> Result<(), LedgerError> {
+        let set = self.conn.execute_batch(open::synchronous(durability));
+        set.map_err(|error| self.named("set the durability of", Fail::Sql(error)))
+    }
+
     fn over(path: &Path, conn: Connection) -> SqliteLedger {
         SqliteLedger {
             path: path.to_owned(),

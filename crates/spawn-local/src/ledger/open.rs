@@ -39,19 +39,21 @@ pub(super) fn writable(path: &Path, durability: Durability) -> Result<Connection
         if found < schema::VERSION {
             schema::migrate(&mut conn)?;
         }
-        let synchronous = match durability {
-            Durability::ProcessCrash => "NORMAL",
-            Durability::PowerLoss => "FULL",
-        };
-        conn.execute_batch(&format!(
-            "PRAGMA synchronous = {synchronous};
-             PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
-        ))?;
+        conn.execute_batch(synchronous(durability))?;
+        conn.execute_batch(&format!("PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"))?;
         Ok((conn, found))
     };
     let (conn, found) = prepare().map_err(|error| storage(path, "open", error))?;
     check(path, &conn, found)?;
     Ok(conn)
+}
+
+/// What sets the durability; going to the stronger one also brings what was written before to disk.
+pub(super) fn synchronous(durability: Durability) -> &'static str {
+    match durability {
+        Durability::ProcessCrash => "PRAGMA synchronous = NORMAL;",
+        Durability::PowerLoss => "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE);",
+    }
 }
 
 /// Opens the ledger at `path` for reading only; there must be one.

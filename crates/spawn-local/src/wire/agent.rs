@@ -119,6 +119,8 @@ pub struct Job {
     pub timeout_ms: Option<u64>,
     /// How long the worker may live from now, in milliseconds.
     pub ttl_ms: u64,
+    /// Whether output and outcomes survive a loss of power.
+    pub durable: bool,
     /// The array's files.
     pub job_dir: String,
     /// This worker's directories.

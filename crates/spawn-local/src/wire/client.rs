@@ -66,6 +66,11 @@ pub enum Request {
         /// Milliseconds that running scripts get.
         notice_ms: u64,
     },
+    /// Which of these S3 buckets of the embedded endpoint do not exist?
+    MissingBuckets {
+        /// Bucket names.
+        names: Vec<String>,
+    },
     /// How the host is.
     Host,
     /// End the host. Running tasks go back to the ledger.
@@ -90,6 +95,8 @@ pub enum Answer {
     Tasks(Vec<TaskRow>),
     /// Answers `Attempts`.
     Attempts(Vec<AttemptRow>),
+    /// Answers `MissingBuckets`.
+    Buckets(Vec<String>),
     /// It could not be done.
     Refused {
         /// What kind of refusal.

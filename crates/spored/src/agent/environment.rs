@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use spawn_local::sandbox::world::find_program;
 use spawn_local::sandbox::{BorrowedPipe, Program, World};
 use spawn_local::wire::agent::Job;
+use spawn_local::worker_name;
 
 /// A name that tasks see their control directory under.
 pub const CONTROL: &str = "SPAWN_CONTROL";
@@ -105,29 +106,10 @@ pub fn task_vars(index: u64, attempt: u32, worker: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The host name of a worker, also what `TASK_WORKER` says: the array's name and the task's index
-/// where each task has a worker of its own, else the slot. At most 63 characters.
+/// The host name of the worker that runs a task, also what `TASK_WORKER` says.
 pub fn worker_name(job: &Job, index: u64) -> String {
-    let suffix = if job.fresh {
-        format!("-{index}")
-    } else {
-        format!("-w{}", job.slot)
-    };
-    let mut name: String = job
-        .name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
-        .take(63 - suffix.len())
-        .collect();
-    name = name.trim_matches('-').to_owned();
-    if name.is_empty() {
-        name = "task".to_owned();
+    match job.fresh {
+        true => worker_name::of_task(&job.name, index),
+        false => worker_name::of_slot(&job.name, job.slot),
     }
-    name + &suffix
 }

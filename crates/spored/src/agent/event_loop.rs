@@ -407,6 +407,9 @@ impl Agent {
         if want == 0 && self.commits.is_empty() {
             return Ok(());
         }
+        if self.job.durable && !self.commits.is_empty() {
+            self.output.sync()?;
+        }
         let commits = std::mem::take(&mut self.commits);
         self.asked |= want > 0;
         self.say(&FromAgent::Turn { commits, want })

@@ -21,6 +21,23 @@ use spawn_local::wire::frames::{self, Inbox};
 
 /// Runs the agent. Standard input is its socket to the host.
 pub fn main() -> io::Result<()> {
+    match serve() {
+        // The host went first; its successor runs the tasks again.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn serve() -> io::Result<()> {
     reset_signals()?;
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut host = UnixStream::from(socket);

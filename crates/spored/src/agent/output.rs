@@ -66,6 +66,11 @@ impl Output {
         self.log.offset()
     }
 
+    /// Makes the log survive a loss of power.
+    pub fn sync(&self) -> io::Result<()> {
+        self.log.sync()
+    }
+
     /// Reads one piece of each pipe. Whether there may be more.
     pub fn read_some(&mut self, position: u64, attempt: u32) -> io::Result<bool> {
         let mut more = false;
