@@ -24,8 +24,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     let mut out = std::io::stdout();
     writeln!(out, "export AWS_ENDPOINT_URL=http://{}", handle.address())?;
-    writeln!(out, "export AWS_ACCESS_KEY_ID={}", credentials.access_key_id)?;
-    writeln!(out, "export AWS_SECRET_ACCESS_KEY={}", credentials.secret_access_key)?;
+    writeln!(
+        out,
+        "export AWS_ACCESS_KEY_ID={}",
+        credentials.access_key_id
+    )?;
+    writeln!(
+        out,
+        "export AWS_SECRET_ACCESS_KEY={}",
+        credentials.secret_access_key
+    )?;
     writeln!(out, "export AWS_DEFAULT_REGION=us-east-1")?;
     out.flush()?;
     loop {

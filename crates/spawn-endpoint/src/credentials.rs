@@ -150,7 +150,10 @@ mod tests {
             let makers: Vec<_> = (0..8)
                 .map(|_| scope.spawn(|| Credentials::load_or_create(&file).unwrap()))
                 .collect();
-            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            makers
+                .into_iter()
+                .map(|maker| maker.join().unwrap())
+                .collect()
         });
         assert!(pairs.iter().all(|pair| *pair == pairs[0]));
     }

@@ -47,7 +47,9 @@ impl Tables {
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SWEEP_EVERY).await;
-                let Some(tables) = tables.upgrade() else { return };
+                let Some(tables) = tables.upgrade() else {
+                    return;
+                };
                 // A sweep that fails is one that the next minute repeats.
                 let _ = tokio::task::spawn_blocking(move || tables.engine.sweep_ttl()).await;
             }
@@ -65,7 +67,9 @@ impl Tables {
             Ok(text) => self.run(operation, text),
             Err(_) => Some(Err(DynoxideError::SerializationException(String::new()))),
         };
-        let resource = serde_json::from_slice(body).ok().and_then(|body| table_of(&body));
+        let resource = serde_json::from_slice(body)
+            .ok()
+            .and_then(|body| table_of(&body));
         let (reply, error_code) = match answer {
             Some(Ok(body)) => (wire::json(StatusCode::OK, body), None),
             Some(Err(error)) => {
@@ -155,9 +159,14 @@ fn unreadable(text: &str) -> DynoxideError {
             _ => {}
         }
     }
-    let is_value = ["missing field", "unknown variant", "invalid type: null", "AttributeValue"]
-        .iter()
-        .any(|mark| message.contains(mark));
+    let is_value = [
+        "missing field",
+        "unknown variant",
+        "invalid type: null",
+        "AttributeValue",
+    ]
+    .iter()
+    .any(|mark| message.contains(mark));
     if is_value {
         DynoxideError::ValidationException(message.to_owned())
     } else {
@@ -170,7 +179,11 @@ fn worded(operation: &str, error: DynoxideError) -> DynoxideError {
     match error {
         DynoxideError::EnvelopedValidation(message) => {
             let enveloped = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
-            let envelope = if enveloped { "1 validation error detected: " } else { "" };
+            let envelope = if enveloped {
+                "1 validation error detected: "
+            } else {
+                ""
+            };
             DynoxideError::ValidationException(format!("{envelope}{message}"))
         }
         other => other,
@@ -185,7 +198,11 @@ fn table_of(body: &Value) -> Option<String> {
     if let Some(tables) = body.get("RequestItems").and_then(Value::as_object) {
         return tables.keys().next().cloned();
     }
-    let first = body.get("TransactItems")?.as_array()?.first()?.as_object()?;
+    let first = body
+        .get("TransactItems")?
+        .as_array()?
+        .first()?
+        .as_object()?;
     let action = first.values().next()?;
     Some(action.get("TableName")?.as_str()?.to_owned())
 }

@@ -3,14 +3,14 @@
 //!
 //! # What serves what
 //!
-//! - **S3**: `s3s` speaks the protocol and verifies signatures; storage is ours ([`s3`]): blob
+//! - **S3**: `s3s` speaks the protocol and verifies signatures; storage is ours (`s3`): blob
 //!   files that are written once and never changed, and one SQLite transaction that publishes an
 //!   object. Copies and completed multipart uploads share blobs, so they cost no data.
-//! - **SQS**: ours ([`sqs`]), over SQLite. The existing in-memory engines would have had to be
+//! - **SQS**: ours (`sqs`), over SQLite. The existing in-memory engines would have had to be
 //!   given storage, visibility timeout 0, partial batches and FIFO order behind their own data
 //!   structures; that is most of a queue service, and their protocol layer is its small part.
-//! - **DynamoDB**: `dynoxide` in process ([`dynamodb`]).
-//! - Signatures of all but S3 are verified by [`sigv4`]. A request that is not signed with the
+//! - **DynamoDB**: `dynoxide` in process (`dynamodb`).
+//! - Signatures of all but S3 are verified by `sigv4`. A request that is not signed with the
 //!   endpoint's own key pair is answered 403 and nothing of it is executed.
 //!
 //! # Durability
@@ -22,6 +22,23 @@
 //!
 //! Until the first connection there is one thread, blocked on `accept`. The runtime starts with
 //! the first connection; each service opens its files with its first request.
+//!
+//! # Where it differs from AWS
+//!
+//! - Buckets are never versioned; policies, ACLs, lifecycles and the like answer `NotImplemented`.
+//! - `CopyObject` keeps the ETag of its source, and `UploadPartCopy` makes one up that is not the
+//!   MD5 of the content, since neither reads it.
+//! - A message is received in the order it became visible, and only its latest receipt deletes it.
+//! - Every region is the same; the region a request is signed for only shows in ARNs.
+//!
+//! # What a client needs
+//!
+//! `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and any `AWS_DEFAULT_REGION`.
+//! Version 1 of the `aws` CLI ignores `AWS_ENDPOINT_URL` for SQS and needs `--endpoint-url`. A
+//! session token may be anything; it is handed to the [`RequestHook`], so a host can tell callers
+//! apart.
+
+#![forbid(unsafe_code)]
 
 mod credentials;
 mod database;

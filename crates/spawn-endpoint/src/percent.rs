@@ -29,4 +29,3 @@ pub(crate) fn decode(text: &str) -> Vec<u8> {
     }
     decoded
 }
-

@@ -20,5 +20,6 @@ pub struct RequestRecord {
     pub resource: Option<String>,
 }
 
-/// Called once per request, on the endpoint's thread, just before the answer is sent.
+/// Called once per request, on the endpoint's thread, just before the answer is sent. It must be
+/// quick and must not panic.
 pub type RequestHook = Arc<dyn Fn(&RequestRecord) + Send + Sync>;

@@ -99,7 +99,11 @@ impl Router {
         };
         let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
             let message = "The request is too large or was cut short";
-            return refused(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message);
+            return refused(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "RequestEntityTooLarge",
+                message,
+            );
         };
         let body = body.to_bytes();
         let verified = sigv4::verify(&parts, &body, &self.config.credentials, SystemTime::now());
@@ -133,7 +137,11 @@ impl Router {
             path: parts.uri.path().to_owned(),
         };
         match self.queues().await {
-            Ok(queues) => queues.serve(protocol, caller, &body, self.stopped.clone()).await,
+            Ok(queues) => {
+                queues
+                    .serve(protocol, caller, &body, self.stopped.clone())
+                    .await
+            }
             Err(error) => unavailable(protocol, parts.method.to_string(), &error),
         }
     }
@@ -171,7 +179,9 @@ impl Router {
     async fn queues(&self) -> Result<&Arc<Queues>, EndpointError> {
         let dir = self.dir().await?;
         self.queues
-            .get_or_try_init(|| blocking(move || Queues::open(&dir.join("sqs.sqlite")).map(Arc::new)))
+            .get_or_try_init(|| {
+                blocking(move || Queues::open(&dir.join("sqs.sqlite")).map(Arc::new))
+            })
             .await
     }
 

@@ -52,7 +52,10 @@ pub(crate) struct Activity {
 
 impl Activity {
     fn last_request(&self) -> Option<Instant> {
-        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .last_request
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request until the returned mark is dropped.
@@ -63,7 +66,10 @@ impl Activity {
     }
 
     fn touch(&self) {
-        let mut last = self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self
+            .last_request
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *last = Some(Instant::now());
     }
 }
@@ -115,7 +121,9 @@ impl EndpointHandle {
     }
 
     fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.send_replace(true);
         // Before the first connection the thread is in a plain `accept`; this is what it waits for.
@@ -138,7 +146,10 @@ impl Drop for EndpointHandle {
 ///
 /// # Errors
 /// The listener cannot be set up or the thread cannot be started.
-pub fn start(listener: TcpListener, config: EndpointConfig) -> Result<EndpointHandle, EndpointError> {
+pub fn start(
+    listener: TcpListener,
+    config: EndpointConfig,
+) -> Result<EndpointHandle, EndpointError> {
     let failed = |source| EndpointError::Start { source };
     let address = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(false).map_err(failed)?;

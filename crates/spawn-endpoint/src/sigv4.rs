@@ -83,16 +83,17 @@ pub(crate) fn verify(
     if !request.headers.contains_key("authorization") {
         return Err(Denied::Unsigned);
     }
-    let authorization = Authorization::of(&request.headers)
-        .ok_or(Denied::Malformed("the Authorization header is not one of Signature Version 4"))?;
+    let authorization = Authorization::of(&request.headers).ok_or(Denied::Malformed(
+        "the Authorization header is not one of Signature Version 4",
+    ))?;
     let known = authorization.access_key_id.as_bytes();
     if !bool::from(known.ct_eq(credentials.access_key_id.as_bytes())) {
         return Err(Denied::UnknownKey);
     }
     let timestamp = header(&request.headers, "x-amz-date")
         .ok_or(Denied::Malformed("the X-Amz-Date header is missing"))?;
-    let signed_at =
-        parse_timestamp(&timestamp).ok_or(Denied::Malformed("the X-Amz-Date header is not a date"))?;
+    let signed_at = parse_timestamp(&timestamp)
+        .ok_or(Denied::Malformed("the X-Amz-Date header is not a date"))?;
     let skew = match now.duration_since(signed_at) {
         Ok(age) => age,
         Err(ahead) => ahead.duration(),
@@ -125,7 +126,11 @@ pub(crate) fn verify(
         key = mac(&key, part.as_bytes());
     }
     let expected = to_hex(&mac(&key, to_sign.as_bytes()));
-    if bool::from(expected.as_bytes().ct_eq(authorization.signature.as_bytes())) {
+    if bool::from(
+        expected
+            .as_bytes()
+            .ct_eq(authorization.signature.as_bytes()),
+    ) {
         Ok(())
     } else {
         Err(Denied::Mismatch)
@@ -191,8 +196,16 @@ fn parse_timestamp(text: &str) -> Option<SystemTime> {
     let all_digits = date.bytes().chain(time.bytes()).all(|b| b.is_ascii_digit());
     (date.len() == 8 && time.len() == 6 && all_digits).then_some(())?;
     let number = |text: &str| text.parse::<i64>().ok();
-    let (year, month, day) = (number(&date[..4])?, number(&date[4..6])?, number(&date[6..])?);
-    let (hour, minute, second) = (number(&time[..2])?, number(&time[2..4])?, number(&time[4..])?);
+    let (year, month, day) = (
+        number(&date[..4])?,
+        number(&date[4..6])?,
+        number(&date[6..])?,
+    );
+    let (hour, minute, second) = (
+        number(&time[..2])?,
+        number(&time[2..4])?,
+        number(&time[4..])?,
+    );
     // Days since 1970 of a proleptic Gregorian date, counting years from March.
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
@@ -235,15 +248,24 @@ mod tests {
     #[test]
     fn anything_changed_is_refused() {
         let (request, credentials, now) = vanilla();
-        assert_eq!(verify(&request, b"x", &credentials, now), Err(Denied::Mismatch));
+        assert_eq!(
+            verify(&request, b"x", &credentials, now),
+            Err(Denied::Mismatch)
+        );
 
         let mut moved = request.clone();
         moved.uri = "/other".parse().unwrap();
-        assert_eq!(verify(&moved, b"", &credentials, now), Err(Denied::Mismatch));
+        assert_eq!(
+            verify(&moved, b"", &credentials, now),
+            Err(Denied::Mismatch)
+        );
 
         let mut asked = request.clone();
         asked.uri = "/?Action=X".parse().unwrap();
-        assert_eq!(verify(&asked, b"", &credentials, now), Err(Denied::Mismatch));
+        assert_eq!(
+            verify(&asked, b"", &credentials, now),
+            Err(Denied::Mismatch)
+        );
 
         let other = Credentials {
             secret_access_key: "other".into(),
@@ -258,17 +280,24 @@ mod tests {
         assert_eq!(verify(&request, b"", &other, now), Err(Denied::UnknownKey));
 
         for now in [now + MAX_SKEW * 2, now - MAX_SKEW * 2] {
-            assert_eq!(verify(&request, b"", &credentials, now), Err(Denied::Skewed));
+            assert_eq!(
+                verify(&request, b"", &credentials, now),
+                Err(Denied::Skewed)
+            );
         }
 
         let mut unsigned = request;
         unsigned.headers.remove("authorization");
-        assert_eq!(verify(&unsigned, b"", &credentials, now), Err(Denied::Unsigned));
+        assert_eq!(
+            verify(&unsigned, b"", &credentials, now),
+            Err(Denied::Unsigned)
+        );
     }
 
     #[test]
     fn timestamps() {
-        let at = |text| parse_timestamp(text).map(|t| t.duration_since(UNIX_EPOCH).unwrap().as_secs());
+        let at =
+            |text| parse_timestamp(text).map(|t| t.duration_since(UNIX_EPOCH).unwrap().as_secs());
         assert_eq!(at("19700101T000000Z"), Some(0));
         assert_eq!(at("20000229T235959Z"), Some(951_868_799));
         assert_eq!(at("20241231T000000Z"), Some(1_735_603_200));

@@ -16,7 +16,12 @@ pub(crate) fn serve(body: &[u8]) -> Served {
     if operation != "GetCallerIdentity" {
         let message = format!("`{operation}` is not part of the local endpoint");
         return Served {
-            reply: wire::error(Protocol::Query, StatusCode::BAD_REQUEST, "InvalidAction", &message),
+            reply: wire::error(
+                Protocol::Query,
+                StatusCode::BAD_REQUEST,
+                "InvalidAction",
+                &message,
+            ),
             operation,
             resource: None,
             error_code: Some("InvalidAction".to_owned()),

@@ -56,7 +56,11 @@ pub(crate) fn error(protocol: Protocol, status: StatusCode, code: &str, message:
             json(status, body.to_string())
         }
         Protocol::Query => {
-            let fault = if status.is_server_error() { "Receiver" } else { "Sender" };
+            let fault = if status.is_server_error() {
+                "Receiver"
+            } else {
+                "Sender"
+            };
             let body = format!(
                 "<?xml version=\"1.0\"?>\n<ErrorResponse><Error><Type>{fault}</Type><Code>{}</Code>\
                  <Message>{}</Message></Error><RequestId>{}</RequestId></ErrorResponse>",

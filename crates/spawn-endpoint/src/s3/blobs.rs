@@ -162,9 +162,15 @@ pub(super) struct Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        let mut reading = self.blobs.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reading = self
+            .blobs
+            .reading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for name in &self.names {
-            let Some((readers, doomed)) = reading.get_mut(name) else { continue };
+            let Some((readers, doomed)) = reading.get_mut(name) else {
+                continue;
+            };
             *readers -= 1;
             if *readers == 0 {
                 let doomed = *doomed;
@@ -288,7 +294,10 @@ mod tests {
     fn slices_cross_pieces() {
         let pieces = [piece("a", 5, 10), piece("b", 0, 10), piece("c", 7, 10)];
         assert_eq!(slice(&pieces, 0..30), pieces);
-        assert_eq!(slice(&pieces, 9..21), [piece("a", 14, 1), piece("b", 0, 10), piece("c", 7, 1)]);
+        assert_eq!(
+            slice(&pieces, 9..21),
+            [piece("a", 14, 1), piece("b", 0, 10), piece("c", 7, 1)]
+        );
         assert_eq!(slice(&pieces, 12..13), [piece("b", 2, 1)]);
         assert_eq!(slice(&pieces, 30..40), []);
     }

@@ -31,7 +31,10 @@ pub(super) async fn create(
     let region = input
         .create_bucket_configuration
         .and_then(|configuration| configuration.location_constraint)
-        .map_or_else(|| DEFAULT_REGION.to_owned(), |region| region.as_str().to_owned());
+        .map_or_else(
+            || DEFAULT_REGION.to_owned(),
+            |region| region.as_str().to_owned(),
+        );
     let location = format!("/{}", input.bucket);
     store
         .run(move |store| {
@@ -51,7 +54,6 @@ pub(super) async fn create(
         .await?;
     Ok(CreateBucketOutput {
         location: Some(location),
-        ..CreateBucketOutput::default()
     })
 }
 
@@ -76,13 +78,18 @@ pub(super) async fn delete(
                 }
                 let uploads = "SELECT id FROM uploads WHERE bucket = ?1";
                 let pieces: Vec<String> = tx
-                    .prepare(&format!("SELECT pieces FROM parts WHERE upload IN ({uploads})"))?
+                    .prepare(&format!(
+                        "SELECT pieces FROM parts WHERE upload IN ({uploads})"
+                    ))?
                     .query_map([&bucket], |row| row.get(0))?
                     .collect::<Result<_, _>>()?;
                 for pieces in pieces {
                     drop_references(tx, unreferenced, &serde_json::from_str::<Vec<_>>(&pieces)?)?;
                 }
-                tx.execute(&format!("DELETE FROM parts WHERE upload IN ({uploads})"), [&bucket])?;
+                tx.execute(
+                    &format!("DELETE FROM parts WHERE upload IN ({uploads})"),
+                    [&bucket],
+                )?;
                 tx.execute("DELETE FROM uploads WHERE bucket = ?1", [&bucket])?;
                 tx.execute("DELETE FROM buckets WHERE name = ?1", [&bucket])?;
                 Ok(())
@@ -180,6 +187,8 @@ fn buckets(
         "SELECT name, region, created_ms FROM buckets \
          WHERE name > ?1 AND substr(name, 1, length(?2)) = ?2 ORDER BY name",
     )?;
-    let rows = select.query_map([after, prefix], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let rows = select.query_map([after, prefix], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -26,8 +26,13 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Crc32,
+        Self::Crc32c,
+        Self::Crc64Nvme,
+        Self::Sha1,
+        Self::Sha256,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -50,7 +55,9 @@ impl Algorithm {
     }
 
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
     fn crc(self) -> Option<(CrcAlgorithm, usize)> {
@@ -83,7 +90,9 @@ impl Checksums {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Algorithm, &str)> {
-        self.values.iter().map(|(algorithm, value)| (*algorithm, value.as_str()))
+        self.values
+            .iter()
+            .map(|(algorithm, value)| (*algorithm, value.as_str()))
     }
 
     pub(super) fn insert(&mut self, algorithm: Algorithm, value: String) {
@@ -94,7 +103,10 @@ impl Checksums {
     pub(super) fn in_headers(headers: &HeaderMap) -> Self {
         let mut found = Self::default();
         for algorithm in Algorithm::ALL {
-            if let Some(value) = headers.get(algorithm.header()).and_then(|v| v.to_str().ok()) {
+            if let Some(value) = headers
+                .get(algorithm.header())
+                .and_then(|v| v.to_str().ok())
+            {
                 found.insert(algorithm, value.trim().to_owned());
             }
         }
@@ -104,7 +116,12 @@ impl Checksums {
 
 /// The algorithms that the headers of an upload give, announce as trailers, or name.
 pub(super) fn wanted(headers: &HeaderMap) -> Vec<Algorithm> {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     let trailers = text("x-amz-trailer");
     Algorithm::ALL
         .into_iter()
@@ -168,7 +185,11 @@ pub(super) fn of_parts(
     let mut made = Checksums::default();
     if full_object {
         let (crc, width) = algorithm.crc()?;
-        let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |n, byte| (n << 8) | u64::from(*byte));
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0_u64, |n, byte| (n << 8) | u64::from(*byte))
+        };
         let mut parts = decoded.iter();
         let mut whole = number(&parts.next()?.1);
         for (size, checksum) in parts {
@@ -177,7 +198,9 @@ pub(super) fn of_parts(
         made.insert(algorithm, BASE64.encode(&whole.to_be_bytes()[8 - width..]));
     } else {
         let mut hasher = hasher(&[algorithm]);
-        decoded.iter().for_each(|(_, checksum)| hasher.update(checksum));
+        decoded
+            .iter()
+            .for_each(|(_, checksum)| hasher.update(checksum));
         let value = finish(hasher).get(algorithm)?;
         made.insert(algorithm, format!("{value}-{}", parts.len()));
         made.composite = true;
@@ -203,13 +226,22 @@ mod tests {
                 .map(|part| (part.len() as u64, of(algorithm, part)))
                 .collect();
             let combined = of_parts(algorithm, true, &parts).unwrap();
-            assert_eq!(combined, of(algorithm, b"hello wide world"), "{algorithm:?}");
+            assert_eq!(
+                combined,
+                of(algorithm, b"hello wide world"),
+                "{algorithm:?}"
+            );
         }
     }
 
     #[test]
     fn the_check_value_of_crc64nvme() {
-        let found = of(Algorithm::Crc64Nvme, b"123456789").get(Algorithm::Crc64Nvme).unwrap();
-        assert_eq!(BASE64.decode(found).unwrap(), 0xae8b_1486_0a79_9888_u64.to_be_bytes());
+        let found = of(Algorithm::Crc64Nvme, b"123456789")
+            .get(Algorithm::Crc64Nvme)
+            .unwrap();
+        assert_eq!(
+            BASE64.decode(found).unwrap(),
+            0xae8b_1486_0a79_9888_u64.to_be_bytes()
+        );
     }
 }

@@ -35,8 +35,19 @@ impl Conditions {
     fn check(&self, object: &Object, is_read: bool) -> S3Result<()> {
         // HTTP dates are whole seconds.
         let modified = timestamp(object.modified_ms / 1000 * 1000);
-        let failed = || Err(s3_error!(PreconditionFailed, "A condition of the request does not hold"));
-        let unchanged = || if is_read { Err(s3_error!(NotModified)) } else { failed() };
+        let failed = || {
+            Err(s3_error!(
+                PreconditionFailed,
+                "A condition of the request does not hold"
+            ))
+        };
+        let unchanged = || {
+            if is_read {
+                Err(s3_error!(NotModified))
+            } else {
+                failed()
+            }
+        };
         // If-Match takes precedence over If-Unmodified-Since, If-None-Match over If-Modified-Since.
         match (&self.if_match, &self.if_unmodified_since) {
             (Some(condition), _) if !names(condition, &object.etag) => return failed(),

@@ -35,8 +35,18 @@ pub(super) async fn copy(
     let (from_bucket, from_key) = source(&input.copy_source)?;
     let given = metadata_of!(input);
     let replaces = |directive: Option<&str>| directive == Some(MetadataDirective::REPLACE);
-    let new_metadata = replaces(input.metadata_directive.as_ref().map(MetadataDirective::as_str));
-    let new_tags = replaces(input.tagging_directive.as_ref().map(TaggingDirective::as_str));
+    let new_metadata = replaces(
+        input
+            .metadata_directive
+            .as_ref()
+            .map(MetadataDirective::as_str),
+    );
+    let new_tags = replaces(
+        input
+            .tagging_directive
+            .as_ref()
+            .map(TaggingDirective::as_str),
+    );
     let conditions = Conditions {
         if_match: input.copy_source_if_match,
         if_none_match: input.copy_source_if_none_match,
@@ -60,7 +70,11 @@ pub(super) async fn copy(
                 conditions.check_source(&found)?;
                 require_bucket(tx, &bucket)?;
                 let kept = found.metadata;
-                let tags = if new_tags { given.tags.clone() } else { kept.tags.clone() };
+                let tags = if new_tags {
+                    given.tags.clone()
+                } else {
+                    kept.tags.clone()
+                };
                 let metadata = if new_metadata {
                     Metadata {
                         checksums: kept.checksums,

@@ -53,7 +53,9 @@ struct Reader {
 
 impl Reader {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let Some(piece) = self.pieces.front_mut() else { return Ok(None) };
+        let Some(piece) = self.pieces.front_mut() else {
+            return Ok(None);
+        };
         let file = match self.file.take() {
             Some(file) => file,
             None => self.blobs.open(&piece.blob)?,

@@ -146,15 +146,26 @@ impl Spelling {
         match encoding.map(EncodingType::as_str) {
             None => Ok(Self { url: false }),
             Some(EncodingType::URL) => Ok(Self { url: true }),
-            Some(other) => Err(s3_error!(InvalidArgument, "Invalid Encoding Method: {other}")),
+            Some(other) => Err(s3_error!(
+                InvalidArgument,
+                "Invalid Encoding Method: {other}"
+            )),
         }
     }
 
     fn spell(&self, text: String) -> String {
-        if self.url { percent::encode(text.as_bytes(), "/*") } else { text }
+        if self.url {
+            percent::encode(text.as_bytes(), "/*")
+        } else {
+            text
+        }
     }
 
-    fn contents(&self, entries: Vec<Entry>, with_owner: bool) -> (Vec<s3s::dto::Object>, Vec<CommonPrefix>) {
+    fn contents(
+        &self,
+        entries: Vec<Entry>,
+        with_owner: bool,
+    ) -> (Vec<s3s::dto::Object>, Vec<CommonPrefix>) {
         let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
         for entry in entries {
             match entry {
@@ -175,7 +186,9 @@ impl Spelling {
                         display_name: Some("spawn-local".to_owned()),
                         id: Some(ACCOUNT_ID.to_owned()),
                     }),
-                    storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+                    storage_class: Some(ObjectStorageClass::from_static(
+                        ObjectStorageClass::STANDARD,
+                    )),
                     ..s3s::dto::Object::default()
                 }),
             }
@@ -191,7 +204,9 @@ fn limit(max_keys: Option<i32>) -> S3Result<usize> {
 }
 
 async fn run(store: &Arc<Store>, query: Query) -> S3Result<Page> {
-    store.run(move |store| store.read(|database| query.run(database))).await
+    store
+        .run(move |store| store.read(|database| query.run(database)))
+        .await
 }
 
 fn count(number: usize) -> Option<i32> {
@@ -239,7 +254,12 @@ pub(super) async fn v2(
                 .decode(token)
                 .ok()
                 .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| s3_error!(InvalidArgument, "The continuation token provided is incorrect"))?,
+                .ok_or_else(|| {
+                    s3_error!(
+                        InvalidArgument,
+                        "The continuation token provided is incorrect"
+                    )
+                })?,
         ),
         None => input.start_after.clone().filter(|after| !after.is_empty()),
     };
@@ -253,8 +273,7 @@ pub(super) async fn v2(
     let page = run(store, query).await?;
     let next = page.resume_after().map(|after| BASE64.encode(after));
     let (entries, truncated) = (page.entries.len(), page.truncated);
-    let (objects, prefixes) =
-        spelling.contents(page.entries, input.fetch_owner.unwrap_or(false));
+    let (objects, prefixes) = spelling.contents(page.entries, input.fetch_owner.unwrap_or(false));
     Ok(ListObjectsV2Output {
         name: Some(input.bucket),
         prefix: Some(spelling.spell(input.prefix.unwrap_or_default())),

@@ -44,7 +44,12 @@ macro_rules! metadata_of {
             content_disposition: $input.content_disposition.take(),
             cache_control: $input.cache_control.take(),
             expires: $input.expires.take(),
-            user: $input.metadata.take().unwrap_or_default().into_iter().collect(),
+            user: $input
+                .metadata
+                .take()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
             tags: $crate::s3::tags::from_header($input.tagging.as_deref()),
             ..Metadata::default()
         }

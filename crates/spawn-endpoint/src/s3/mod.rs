@@ -101,7 +101,10 @@ impl ObjectService {
 
 /// Which operation on what a request was found to be, carried out of `s3s` for the record.
 #[derive(Clone, Default)]
-struct Understood(Arc<Mutex<Option<(String, Option<String>)>>>);
+struct Understood(Arc<Mutex<Option<Meaning>>>);
+
+/// An operation, and the bucket or object it is about.
+type Meaning = (String, Option<String>);
 
 impl Understood {
     fn set(&self, operation: String, resource: Option<String>) {
@@ -109,7 +112,7 @@ impl Understood {
         *slot = Some((operation, resource));
     }
 
-    fn take(&self) -> Option<(String, Option<String>)> {
+    fn take(&self) -> Option<Meaning> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

@@ -55,7 +55,11 @@ pub(super) async fn create(
     let algorithm = match &input.checksum_algorithm {
         None => None,
         Some(name) => Some(Algorithm::named(name.as_str()).ok_or_else(|| {
-            s3_error!(InvalidRequest, "Checksum algorithm provided is unsupported: {}", name.as_str())
+            s3_error!(
+                InvalidRequest,
+                "Checksum algorithm provided is unsupported: {}",
+                name.as_str()
+            )
         })?),
     };
     let full_object = match &input.checksum_type {
@@ -77,7 +81,13 @@ pub(super) async fn create(
                 tx.execute(
                     "INSERT INTO uploads (id, bucket, key, created_ms, metadata) \
                      VALUES (?1, ?2, ?3, ?4, ?5)",
-                    params![row, bucket, key.as_bytes(), now_ms(), serde_json::to_string(&intent)?],
+                    params![
+                        row,
+                        bucket,
+                        key.as_bytes(),
+                        now_ms(),
+                        serde_json::to_string(&intent)?
+                    ],
                 )?;
                 Ok(())
             })
@@ -192,8 +202,13 @@ pub(super) async fn upload_part(
             store.read(|database| require_upload(database, &wanted.0, &wanted.1, &wanted.2))
         })
         .await?;
-    let mut upload =
-        upload::receive(&store.blobs, body, &request.headers, request.trailing_headers).await?;
+    let mut upload = upload::receive(
+        &store.blobs,
+        body,
+        &request.headers,
+        request.trailing_headers,
+    )
+    .await?;
     let part = store
         .run(move |store| {
             let part = StoredPart {
@@ -229,7 +244,11 @@ pub(super) async fn upload_part_copy(
     let range = match &input.copy_source_range {
         None => None,
         Some(text) => Some(Range::parse(text).map_err(|error| {
-            s3_error!(error, InvalidArgument, "The x-amz-copy-source-range value must be of the form bytes=first-last")
+            s3_error!(
+                error,
+                InvalidArgument,
+                "The x-amz-copy-source-range value must be of the form bytes=first-last"
+            )
         })?),
     };
     let conditions = Conditions {
@@ -285,7 +304,11 @@ pub(super) async fn complete(
         ..Conditions::default()
     };
     let mut listed = Vec::new();
-    for part in input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default() {
+    for part in input
+        .multipart_upload
+        .and_then(|upload| upload.parts)
+        .unwrap_or_default()
+    {
         let number = part.part_number.unwrap_or_default();
         if listed.last().is_some_and(|(last, _)| *last >= number) {
             return Err(s3_error!(
@@ -296,7 +319,10 @@ pub(super) async fn complete(
         listed.push((number, part.e_tag.map(ETag::into_value)));
     }
     if listed.is_empty() {
-        return Err(s3_error!(MalformedXML, "You must specify at least one part"));
+        return Err(s3_error!(
+            MalformedXML,
+            "You must specify at least one part"
+        ));
     }
     let (bucket, key, id) = (input.bucket.clone(), input.key.clone(), input.upload_id);
     let object = store
@@ -340,7 +366,8 @@ fn assemble(
     let mut parts = Vec::with_capacity(listed.len());
     for (index, (number, etag)) in listed.iter().enumerate() {
         let part = stored.remove(number);
-        let Some(part) = part.filter(|part| etag.as_ref().is_none_or(|etag| *etag == part.etag)) else {
+        let Some(part) = part.filter(|part| etag.as_ref().is_none_or(|etag| *etag == part.etag))
+        else {
             return Err(s3_error!(
                 InvalidPart,
                 "One or more of the specified parts could not be found. The part may not have been \
@@ -363,7 +390,10 @@ fn assemble(
         }
     }
     let etag = format!("{}-{}", to_hex(&digest.finalize()), parts.len());
-    let sums: Vec<_> = parts.iter().map(|part| (part.size, part.checksums.clone())).collect();
+    let sums: Vec<_> = parts
+        .iter()
+        .map(|part| (part.size, part.checksums.clone()))
+        .collect();
     let checksums = intent
         .algorithm
         .and_then(|algorithm| checksums::of_parts(algorithm, intent.full_object, &sums))
@@ -406,7 +436,11 @@ pub(super) async fn list_parts(
     store: &Arc<Store>,
     input: ListPartsInput,
 ) -> S3Result<ListPartsOutput> {
-    let (bucket, key, id) = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
+    let (bucket, key, id) = (
+        input.bucket.clone(),
+        input.key.clone(),
+        input.upload_id.clone(),
+    );
     let stored = store
         .run(move |store| {
             store.read(|database| {
@@ -416,7 +450,9 @@ pub(super) async fn list_parts(
         })
         .await?;
     let after = input.part_number_marker.unwrap_or(0);
-    let max = usize::try_from(input.max_parts.unwrap_or(1000)).unwrap_or(0).min(1000);
+    let max = usize::try_from(input.max_parts.unwrap_or(1000))
+        .unwrap_or(0)
+        .min(1000);
     let mut listed: Vec<Part> = Vec::new();
     let mut truncated = false;
     for (number, stored) in stored.into_iter().filter(|(number, _)| *number > after) {
@@ -452,11 +488,16 @@ pub(super) async fn list_uploads(
     input: ListMultipartUploadsInput,
 ) -> S3Result<ListMultipartUploadsOutput> {
     if input.delimiter.is_some() {
-        return Err(s3_error!(NotImplemented, "Listing uploads by delimiter is not implemented"));
+        return Err(s3_error!(
+            NotImplemented,
+            "Listing uploads by delimiter is not implemented"
+        ));
     }
     let bucket = input.bucket.clone();
     let prefix = input.prefix.clone().unwrap_or_default();
-    let max = usize::try_from(input.max_uploads.unwrap_or(1000)).unwrap_or(0).min(1000);
+    let max = usize::try_from(input.max_uploads.unwrap_or(1000))
+        .unwrap_or(0)
+        .min(1000);
     let after_key = input.key_marker.clone().unwrap_or_default();
     let after_id = input.upload_id_marker.clone();
     let mut uploads: Vec<MultipartUpload> = store

@@ -34,10 +34,17 @@ pub(super) use fill_checksums;
 
 /// How a checksum came about, for outputs that say so.
 pub(super) fn checksum_type(checksums: &Checksums) -> Option<ChecksumType> {
-    if Algorithm::ALL.iter().all(|algorithm| checksums.get(*algorithm).is_none()) {
+    if Algorithm::ALL
+        .iter()
+        .all(|algorithm| checksums.get(*algorithm).is_none())
+    {
         return None;
     }
-    let kind = if checksums.composite { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
+    let kind = if checksums.composite {
+        ChecksumType::COMPOSITE
+    } else {
+        ChecksumType::FULL_OBJECT
+    };
     Some(ChecksumType::from_static(kind))
 }
 
@@ -47,7 +54,10 @@ pub(super) async fn put(
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let input = &mut request.input;
     if input.write_offset_bytes.is_some() {
-        return Err(s3_error!(NotImplemented, "Appending to an object is not implemented"));
+        return Err(s3_error!(
+            NotImplemented,
+            "Appending to an object is not implemented"
+        ));
     }
     let metadata = metadata_of!(input);
     let conditions = Conditions {
@@ -59,10 +69,17 @@ pub(super) async fn put(
     let body = input.body.take();
     // Said before a large body is taken in; checked again when it is published.
     let wanted = bucket.clone();
-    store.run(move |store| store.read(|database| require_bucket(database, &wanted))).await?;
+    store
+        .run(move |store| store.read(|database| require_bucket(database, &wanted)))
+        .await?;
 
-    let mut upload =
-        upload::receive(&store.blobs, body, &request.headers, request.trailing_headers).await?;
+    let mut upload = upload::receive(
+        &store.blobs,
+        body,
+        &request.headers,
+        request.trailing_headers,
+    )
+    .await?;
     let object = store
         .run(move |store| {
             let object = Object {
@@ -136,7 +153,9 @@ macro_rules! wanted_of {
 impl Wanted {
     fn find(&self, store: &Arc<Store>, bucket: &str, key: &str, body: bool) -> Outcome<Found> {
         if self.has_version {
-            return Err(s3_error!(NotImplemented, "Versions of objects are not implemented").into());
+            return Err(
+                s3_error!(NotImplemented, "Versions of objects are not implemented").into(),
+            );
         }
         let (object, span, pinned) = store.read(|database| {
             let object = store::require(database, bucket, key)?;
@@ -147,7 +166,10 @@ impl Wanted {
             Ok((object, span, pinned))
         })?;
         let body = if body {
-            Some(download::body(&store.blobs, slice(&object.pieces, span.clone()))?)
+            Some(download::body(
+                &store.blobs,
+                slice(&object.pieces, span.clone()),
+            )?)
         } else {
             None
         };
@@ -197,7 +219,10 @@ macro_rules! answer {
             content_length: Some((found.span.end - found.span.start).cast_signed()),
             content_range: found.content_range(),
             content_type: Some(
-                metadata.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned()),
+                metadata
+                    .content_type
+                    .clone()
+                    .unwrap_or_else(|| "binary/octet-stream".to_owned()),
             ),
             e_tag: Some(ETag::Strong(found.object.etag.clone())),
             expires: metadata.expires.clone(),
@@ -240,7 +265,9 @@ pub(super) async fn get(
     let (bucket, key) = (input.bucket, input.key);
     let wanted = wanted_of!(input);
     let with_checksums = wanted.with_checksums;
-    let mut found = store.run(move |store| wanted.find(store, &bucket, &key, true)).await?;
+    let mut found = store
+        .run(move |store| wanted.find(store, &bucket, &key, true))
+        .await?;
     let body = found.body.take();
     let mut output = answer!(GetObjectOutput, &found, with_checksums);
     let tags = found.object.metadata.tags.len();
@@ -256,7 +283,9 @@ pub(super) async fn head(
     let (bucket, key) = (input.bucket, input.key);
     let wanted = wanted_of!(input);
     let with_checksums = wanted.with_checksums;
-    let found = store.run(move |store| wanted.find(store, &bucket, &key, false)).await?;
+    let found = store
+        .run(move |store| wanted.find(store, &bucket, &key, false))
+        .await?;
     let output = answer!(HeadObjectOutput, &found, with_checksums);
     Ok(found.respond(output))
 }
@@ -266,7 +295,10 @@ pub(super) async fn delete(
     input: DeleteObjectInput,
 ) -> S3Result<DeleteObjectOutput> {
     if input.version_id.is_some_and(|version| version != "null") {
-        return Err(s3_error!(NotImplemented, "Versions of objects are not implemented"));
+        return Err(s3_error!(
+            NotImplemented,
+            "Versions of objects are not implemented"
+        ));
     }
     let (bucket, key) = (input.bucket, input.key);
     let conditions = Conditions {
@@ -293,9 +325,17 @@ pub(super) async fn delete_many(
 ) -> S3Result<DeleteObjectsOutput> {
     let bucket = input.bucket;
     let quiet = input.delete.quiet.unwrap_or(false);
-    let keys: Vec<String> = input.delete.objects.into_iter().map(|object| object.key).collect();
+    let keys: Vec<String> = input
+        .delete
+        .objects
+        .into_iter()
+        .map(|object| object.key)
+        .collect();
     if keys.len() > 1000 {
-        return Err(s3_error!(MalformedXML, "At most 1000 keys can be deleted at once"));
+        return Err(s3_error!(
+            MalformedXML,
+            "At most 1000 keys can be deleted at once"
+        ));
     }
     let deleted = store
         .run(move |store| {

@@ -163,8 +163,7 @@ impl Store {
         let mut unreferenced = Unreferenced::default();
         let done = {
             let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction =
-                database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction, &mut unreferenced)?;
             transaction.commit()?;
             done
@@ -206,10 +205,12 @@ pub(super) fn drop_references(
     unreferenced: &mut Unreferenced,
     pieces: &[Piece],
 ) -> Outcome<()> {
-    let mut drop =
-        database.prepare_cached("UPDATE blobs SET refs = refs - ?2 WHERE name = ?1 RETURNING refs")?;
+    let mut drop = database
+        .prepare_cached("UPDATE blobs SET refs = refs - ?2 WHERE name = ?1 RETURNING refs")?;
     for (name, count) in count_blobs(pieces) {
-        let left: Option<i64> = drop.query_row(params![name, count], |row| row.get(0)).optional()?;
+        let left: Option<i64> = drop
+            .query_row(params![name, count], |row| row.get(0))
+            .optional()?;
         if left.is_some_and(|refs| refs <= 0) {
             database
                 .prepare_cached("DELETE FROM blobs WHERE name = ?1")?
@@ -234,7 +235,11 @@ pub(super) fn require_bucket(database: &Connection, bucket: &str) -> Outcome<()>
     if find.exists([bucket])? {
         Ok(())
     } else {
-        Err(s3_error!(NoSuchBucket, "The specified bucket does not exist: {bucket}").into())
+        Err(s3_error!(
+            NoSuchBucket,
+            "The specified bucket does not exist: {bucket}"
+        )
+        .into())
     }
 }
 
@@ -314,16 +319,20 @@ pub(super) fn remove(
         .query_row(params![bucket, key.as_bytes()], |row| row.get(0))
         .optional()?;
     match pieces {
-        Some(pieces) => {
-            drop_references(database, unreferenced, &serde_json::from_str::<Vec<_>>(&pieces)?)
-        }
+        Some(pieces) => drop_references(
+            database,
+            unreferenced,
+            &serde_json::from_str::<Vec<_>>(&pieces)?,
+        ),
         None => Ok(()),
     }
 }
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -36,7 +36,9 @@ pub(super) async fn get(
     let tags = store
         .run(move |store| {
             store.read(|database| {
-                Ok(store::require(database, &input.bucket, &input.key)?.metadata.tags)
+                Ok(store::require(database, &input.bucket, &input.key)?
+                    .metadata
+                    .tags)
             })
         })
         .await?;
@@ -78,7 +80,9 @@ pub(super) async fn put(
     input: PutObjectTaggingInput,
 ) -> S3Result<PutObjectTaggingOutput> {
     let tags = input.tagging.tag_set.into_iter();
-    let tags = tags.filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect();
+    let tags = tags
+        .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+        .collect();
     set(store, input.bucket, input.key, tags).await?;
     Ok(PutObjectTaggingOutput::default())
 }

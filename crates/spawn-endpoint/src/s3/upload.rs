@@ -38,7 +38,10 @@ pub(super) async fn receive(
             let chunk = chunk.map_err(incomplete)?;
             md5.update(&chunk);
             hasher.update(&chunk);
-            draft.push(chunk).await.map_err(|error| s3_error!(error, InternalError))?;
+            draft
+                .push(chunk)
+                .await
+                .map_err(|error| s3_error!(error, InternalError))?;
         }
     }
     let md5 = md5.finalize();
@@ -54,7 +57,10 @@ pub(super) async fn receive(
     }
     let in_trailers = trailers.and_then(|trailers| trailers.read(Checksums::in_headers));
     let in_headers = Checksums::in_headers(headers);
-    for (algorithm, expected) in in_headers.iter().chain(in_trailers.iter().flat_map(Checksums::iter)) {
+    for (algorithm, expected) in in_headers
+        .iter()
+        .chain(in_trailers.iter().flat_map(Checksums::iter))
+    {
         if checksums.get(algorithm).as_deref() != Some(expected) {
             return Err(s3_error!(
                 BadDigest,
@@ -74,9 +80,15 @@ pub(super) async fn receive(
 fn incomplete(error: s3s::StdError) -> s3s::S3Error {
     let text = error.to_string();
     let mut answer = if text.to_ascii_lowercase().contains("checksum") {
-        s3_error!(BadDigest, "The body does not match the digest that was sent: {text}")
+        s3_error!(
+            BadDigest,
+            "The body does not match the digest that was sent: {text}"
+        )
     } else if text.to_ascii_lowercase().contains("signature") {
-        s3_error!(SignatureDoesNotMatch, "A chunk of the body is not signed as the request is")
+        s3_error!(
+            SignatureDoesNotMatch,
+            "A chunk of the body is not signed as the request is"
+        )
     } else {
         s3_error!(IncompleteBody, "The body could not be read: {text}")
     };

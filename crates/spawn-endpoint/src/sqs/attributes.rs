@@ -16,7 +16,11 @@ const NUMBERS: [(&str, i64, i64, i64); 6] = [
     ("MaximumMessageSize", 1_048_576, 1_024, 1_048_576),
     ("KmsDataKeyReusePeriodSeconds", 300, 60, 86_400),
 ];
-const BOOLEANS: [&str; 3] = ["FifoQueue", "ContentBasedDeduplication", "SqsManagedSseEnabled"];
+const BOOLEANS: [&str; 3] = [
+    "FifoQueue",
+    "ContentBasedDeduplication",
+    "SqsManagedSseEnabled",
+];
 /// Kept and returned, without effect here unless the code names them.
 const TEXTS: [&str; 6] = [
     "Policy",
@@ -48,7 +52,10 @@ impl Attributes {
                 Err(Fault::new(Kind::InvalidAttributeValue, message))
             };
             if let Some((_, _, min, max)) = NUMBERS.iter().find(|(known, ..)| known == name) {
-                if !value.parse::<i64>().is_ok_and(|number| (*min..=*max).contains(&number)) {
+                if !value
+                    .parse::<i64>()
+                    .is_ok_and(|number| (*min..=*max).contains(&number))
+                {
                     return invalid(&format!("must be an integer from {min} to {max}."));
                 }
             } else if BOOLEANS.contains(&name.as_str()) {
@@ -60,7 +67,9 @@ impl Attributes {
                 return Err(Fault::new(Kind::InvalidAttributeName, message));
             }
             if name == "RedrivePolicy" && !value.is_empty() && redrive(value).is_none() {
-                return invalid("must hold deadLetterTargetArn, and maxReceiveCount from 1 to 1000.");
+                return invalid(
+                    "must hold deadLetterTargetArn, and maxReceiveCount from 1 to 1000.",
+                );
             }
         }
         Ok(Self(wanted))
@@ -68,7 +77,10 @@ impl Attributes {
 
     pub(super) fn number(&self, name: &str) -> i64 {
         let given = self.0.get(name).and_then(|value| value.parse().ok());
-        let default = NUMBERS.iter().find(|(known, ..)| *known == name).map(|known| known.1);
+        let default = NUMBERS
+            .iter()
+            .find(|(known, ..)| *known == name)
+            .map(|known| known.1);
         given.or(default).unwrap_or_default()
     }
 

@@ -25,13 +25,21 @@ pub(super) fn of_attributes(attributes: &Map<String, Value>) -> String {
         md5.update(bytes);
     };
     for name in names {
-        let text = |field: &str| attributes[name].get(field).and_then(Value::as_str).unwrap_or_default();
+        let text = |field: &str| {
+            attributes[name]
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let kind = text("DataType");
         part(name.as_bytes(), &mut md5);
         part(kind.as_bytes(), &mut md5);
         if kind.starts_with("Binary") {
             md5.update(&[2]);
-            part(&BASE64.decode(text("BinaryValue")).unwrap_or_default(), &mut md5);
+            part(
+                &BASE64.decode(text("BinaryValue")).unwrap_or_default(),
+                &mut md5,
+            );
         } else {
             md5.update(&[1]);
             part(text("StringValue").as_bytes(), &mut md5);

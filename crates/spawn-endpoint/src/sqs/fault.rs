@@ -98,7 +98,10 @@ impl Fault {
     }
 
     pub(super) fn no_queue() -> Self {
-        Self::new(Kind::QueueDoesNotExist, "The specified queue does not exist.")
+        Self::new(
+            Kind::QueueDoesNotExist,
+            "The specified queue does not exist.",
+        )
     }
 
     pub(super) fn invalid_action(operation: &str) -> Self {

@@ -75,7 +75,9 @@ fn change_one(tx: &Transaction<'_>, queue: &Queue, input: &Input) -> Outcome<()>
             "SELECT visible_ms, received_ms FROM messages \
              WHERE id = ?1 AND queue = ?2 AND receipt = ?3",
         )?
-        .query_row(params![id, queue.id, receipt], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![id, queue.id, receipt], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     let now = now_ms();
     match found {

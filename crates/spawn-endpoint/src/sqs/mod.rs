@@ -137,10 +137,16 @@ impl Queues {
         };
         let resource = input.as_ref().ok().and_then(Input::queue_name);
         let answer = match input {
-            Ok(input) => self.run(&operation, Arc::new(input), Arc::new(caller), stopped).await,
+            Ok(input) => {
+                self.run(&operation, Arc::new(input), Arc::new(caller), stopped)
+                    .await
+            }
             Err(fault) => Err(fault),
         };
-        let error_code = answer.as_ref().err().map(|fault| fault.kind.query_code().to_owned());
+        let error_code = answer
+            .as_ref()
+            .err()
+            .map(|fault| fault.kind.query_code().to_owned());
         let reply = match (answer, protocol) {
             (Ok(output), Protocol::Json) => wire::json(StatusCode::OK, output.to_string()),
             (Ok(output), Protocol::Query) => {
@@ -203,7 +209,8 @@ impl Queues {
     ) -> Outcome<Value> {
         let (queue, wait) = {
             let input = Arc::clone(&input);
-            self.transaction(move |transaction| receive::plan(transaction, &input)).await?
+            self.transaction(move |transaction| receive::plan(transaction, &input))
+                .await?
         };
         let deadline = Instant::now() + wait;
         let changed = self.changes_of(queue);
@@ -216,11 +223,15 @@ impl Queues {
                 .transaction(move |transaction| receive::receive(transaction, &input))
                 .await?;
             let next_ms = match received {
-                Received { messages, moved_to, .. } if !messages.is_empty() => {
+                Received {
+                    messages, moved_to, ..
+                } if !messages.is_empty() => {
                     moved_to.into_iter().for_each(|queue| self.notify(queue));
                     return Ok(json!({ "Messages": messages }));
                 }
-                Received { moved_to, next_ms, .. } => {
+                Received {
+                    moved_to, next_ms, ..
+                } => {
                     moved_to.into_iter().for_each(|queue| self.notify(queue));
                     next_ms
                 }
@@ -249,14 +260,17 @@ impl Queues {
     ) -> Outcome<T> {
         let queues = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            let mut database = queues.database.lock().unwrap_or_else(PoisonError::into_inner);
-            let transaction =
-                database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut database = queues
+                .database
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)
         });
-        done.await.unwrap_or_else(|error| Err(Fault::internal(&error)))
+        done.await
+            .unwrap_or_else(|error| Err(Fault::internal(&error)))
     }
 
     fn changes_of(&self, queue: i64) -> Arc<Notify> {
@@ -303,7 +317,11 @@ fn refuse(protocol: Protocol, fault: &Fault) -> wire::Reply {
             let code = format!("com.amazonaws.sqs#{}", fault.kind.json_code());
             let mut reply = wire::error(protocol, status, &code, &fault.message);
             // Clients that knew the query protocol match on its codes; this header carries them.
-            let side = if status.is_server_error() { "Receiver" } else { "Sender" };
+            let side = if status.is_server_error() {
+                "Receiver"
+            } else {
+                "Sender"
+            };
             if let Ok(value) = HeaderValue::from_str(&format!("{query_code};{side}")) {
                 reply.headers_mut().insert("x-amzn-query-error", value);
             }
@@ -314,6 +332,8 @@ fn refuse(protocol: Protocol, fault: &Fault) -> wire::Reply {
 
 /// Milliseconds since 1970.
 fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -59,7 +59,9 @@ fn plant(tree: &mut Map<String, Value>, path: &[&str], value: String) {
 
 /// The numbered members of a list, in order.
 fn numbered(value: Value) -> Vec<Value> {
-    let Value::Object(map) = value else { return Vec::new() };
+    let Value::Object(map) = value else {
+        return Vec::new();
+    };
     let mut members: Vec<(u32, Value)> = map
         .into_iter()
         .filter_map(|(number, value)| Some((number.parse().ok()?, value)))
@@ -163,7 +165,9 @@ fn field(xml: &mut String, operation: &str, name: &str, value: &Value) {
 fn content(xml: &mut String, operation: &str, value: &Value) {
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| field(xml, operation, name, value));
+            fields
+                .iter()
+                .for_each(|(name, value)| field(xml, operation, name, value));
         }
         Value::String(text) => xml.push_str(&escape(text)),
         Value::Null => {}
@@ -190,7 +194,10 @@ mod tests {
         assert_eq!(entries[0].0, "a");
         assert_eq!(entries[1].1.text("MessageBody"), Some("x & y"));
         let attributes = entries[0].1.object("MessageAttributes").unwrap();
-        assert_eq!(attributes["n"], json!({ "DataType": "String", "StringValue": "v" }));
+        assert_eq!(
+            attributes["n"],
+            json!({ "DataType": "String", "StringValue": "v" })
+        );
     }
 
     #[test]

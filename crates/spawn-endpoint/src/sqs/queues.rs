@@ -34,7 +34,9 @@ pub(super) fn find(database: &Connection, name: &str) -> Outcome<Option<Queue>> 
         "SELECT id, name, attributes, tags, region, created_ms, modified_ms FROM queues WHERE name = ?1",
     )?;
     let mut rows = select.query([name])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
     Ok(Some(Queue {
         id: row.get(0)?,
         name: row.get(1)?,
@@ -48,7 +50,9 @@ pub(super) fn find(database: &Connection, name: &str) -> Outcome<Option<Queue>> 
 
 /// The queue that the request names.
 pub(super) fn require(database: &Connection, input: &Input) -> Outcome<Queue> {
-    let name = input.queue_name().ok_or_else(|| Fault::missing("QueueUrl"))?;
+    let name = input
+        .queue_name()
+        .ok_or_else(|| Fault::missing("QueueUrl"))?;
     find(database, &name)?.ok_or_else(Fault::no_queue)
 }
 
@@ -69,7 +73,9 @@ fn check_name(name: &str, fifo: bool) -> Outcome<()> {
         (true, false) => Err(Fault::value(
             "The name of a queue that is not FIFO must not end with .fifo; set FifoQueue to true",
         )),
-        (false, true) => Err(Fault::value("The name of a FIFO queue can only end with .fifo")),
+        (false, true) => Err(Fault::value(
+            "The name of a FIFO queue can only end with .fifo",
+        )),
         _ => Ok(()),
     }
 }
@@ -87,16 +93,24 @@ pub(super) fn create(tx: &Transaction<'_>, input: &Input, caller: &Caller) -> Ou
     let answer = json!({ "QueueUrl": url_of(caller, name) });
     if let Some(queue) = find(tx, name)? {
         let present = queue.attributes.shown();
-        let differs = wanted.0.iter().find(|(name, value)| present.get(*name) != Some(value));
+        let differs = wanted
+            .0
+            .iter()
+            .find(|(name, value)| present.get(*name) != Some(value));
         return match differs {
             None => Ok(Done::with(answer)),
             Some((attribute, _)) => Err(Fault::new(
                 Kind::QueueNameExists,
-                format!("A queue already exists with the same name and a different value for attribute {attribute}"),
+                format!(
+                    "A queue already exists with the same name and a different value for attribute {attribute}"
+                ),
             )),
         };
     }
-    let tags = input.map("tags").or_else(|| input.map("Tags")).unwrap_or_default();
+    let tags = input
+        .map("tags")
+        .or_else(|| input.map("Tags"))
+        .unwrap_or_default();
     tx.execute(
         "INSERT INTO queues (name, attributes, tags, region, created_ms, modified_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
@@ -114,7 +128,9 @@ pub(super) fn create(tx: &Transaction<'_>, input: &Input, caller: &Caller) -> Ou
 pub(super) fn url(tx: &Transaction<'_>, input: &Input, caller: &Caller) -> Outcome<Done> {
     let name = input.required("QueueName")?;
     let queue = find(tx, name)?.ok_or_else(Fault::no_queue)?;
-    Ok(Done::with(json!({ "QueueUrl": url_of(caller, &queue.name) })))
+    Ok(Done::with(
+        json!({ "QueueUrl": url_of(caller, &queue.name) }),
+    ))
 }
 
 pub(super) fn list(tx: &Transaction<'_>, input: &Input, caller: &Caller) -> Outcome<Done> {
@@ -123,9 +139,11 @@ pub(super) fn list(tx: &Transaction<'_>, input: &Input, caller: &Caller) -> Outc
 }
 
 fn names(tx: &Transaction<'_>, prefix: &str) -> Outcome<Vec<String>> {
-    let mut select = tx
-        .prepare("SELECT name FROM queues WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name")?;
-    Ok(select.query_map([prefix], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let mut select =
+        tx.prepare("SELECT name FROM queues WHERE substr(name, 1, length(?1)) = ?1 ORDER BY name")?;
+    Ok(select
+        .query_map([prefix], |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
 }
 
 /// The URLs of `names`, a page at a time if the request says how large a page is.
@@ -178,9 +196,19 @@ pub(super) fn get_attributes(tx: &Transaction<'_>, input: &Input, _: &Caller) ->
     let all = wanted.contains(&"All");
     let mut shown = queue.attributes.shown();
     shown.insert("QueueArn".to_owned(), queue.arn());
-    shown.insert("CreatedTimestamp".to_owned(), (queue.created_ms / 1000).to_string());
-    shown.insert("LastModifiedTimestamp".to_owned(), (queue.modified_ms / 1000).to_string());
-    if all || wanted.iter().any(|name| name.starts_with("ApproximateNumber")) {
+    shown.insert(
+        "CreatedTimestamp".to_owned(),
+        (queue.created_ms / 1000).to_string(),
+    );
+    shown.insert(
+        "LastModifiedTimestamp".to_owned(),
+        (queue.modified_ms / 1000).to_string(),
+    );
+    if all
+        || wanted
+            .iter()
+            .any(|name| name.starts_with("ApproximateNumber"))
+    {
         expire(tx, &queue)?;
         let (visible, hidden, delayed): (i64, i64, i64) = tx.query_row(
             "SELECT COUNT(*) FILTER (WHERE visible_ms <= ?2), \
@@ -190,20 +218,39 @@ pub(super) fn get_attributes(tx: &Transaction<'_>, input: &Input, _: &Caller) ->
             params![queue.id, now_ms()],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
-        shown.insert("ApproximateNumberOfMessages".to_owned(), visible.to_string());
-        shown.insert("ApproximateNumberOfMessagesNotVisible".to_owned(), hidden.to_string());
-        shown.insert("ApproximateNumberOfMessagesDelayed".to_owned(), delayed.to_string());
+        shown.insert(
+            "ApproximateNumberOfMessages".to_owned(),
+            visible.to_string(),
+        );
+        shown.insert(
+            "ApproximateNumberOfMessagesNotVisible".to_owned(),
+            hidden.to_string(),
+        );
+        shown.insert(
+            "ApproximateNumberOfMessagesDelayed".to_owned(),
+            delayed.to_string(),
+        );
     }
     shown.retain(|name, _| all || wanted.contains(&name.as_str()));
-    let output = if shown.is_empty() { json!({}) } else { json!({ "Attributes": shown }) };
+    let output = if shown.is_empty() {
+        json!({})
+    } else {
+        json!({ "Attributes": shown })
+    };
     Ok(Done::with(output))
 }
 
 pub(super) fn set_attributes(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outcome<Done> {
     let mut queue = require(tx, input)?;
-    let wanted = input.map("Attributes").ok_or_else(|| Fault::missing("Attributes"))?;
+    let wanted = input
+        .map("Attributes")
+        .ok_or_else(|| Fault::missing("Attributes"))?;
     let wanted = Attributes::checked(wanted)?;
-    if wanted.0.get("FifoQueue").is_some_and(|fifo| (fifo == "true") != queue.attributes.is_fifo()) {
+    if wanted
+        .0
+        .get("FifoQueue")
+        .is_some_and(|fifo| (fifo == "true") != queue.attributes.is_fifo())
+    {
         let message = "FifoQueue cannot be changed after the queue was created";
         return Err(Fault::new(Kind::InvalidAttributeValue, message));
     }
@@ -211,20 +258,29 @@ pub(super) fn set_attributes(tx: &Transaction<'_>, input: &Input, _: &Caller) ->
     queue.attributes.0.retain(|_, value| !value.is_empty());
     tx.execute(
         "UPDATE queues SET attributes = ?2, modified_ms = ?3 WHERE id = ?1",
-        params![queue.id, serde_json::to_string(&queue.attributes.0)?, now_ms()],
+        params![
+            queue.id,
+            serde_json::to_string(&queue.attributes.0)?,
+            now_ms()
+        ],
     )?;
     Ok(Done::changing(queue.id, json!({})))
 }
 
 fn store_tags(tx: &Transaction<'_>, queue: &Queue) -> Outcome<Done> {
     let tags = serde_json::to_string(&queue.tags)?;
-    tx.execute("UPDATE queues SET tags = ?2 WHERE id = ?1", params![queue.id, tags])?;
+    tx.execute(
+        "UPDATE queues SET tags = ?2 WHERE id = ?1",
+        params![queue.id, tags],
+    )?;
     Ok(Done::with(json!({})))
 }
 
 pub(super) fn tag(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outcome<Done> {
     let mut queue = require(tx, input)?;
-    queue.tags.extend(input.map("Tags").ok_or_else(|| Fault::missing("Tags"))?);
+    queue
+        .tags
+        .extend(input.map("Tags").ok_or_else(|| Fault::missing("Tags"))?);
     store_tags(tx, &queue)
 }
 
@@ -238,7 +294,11 @@ pub(super) fn untag(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outcome<
 
 pub(super) fn list_tags(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outcome<Done> {
     let queue = require(tx, input)?;
-    let output = if queue.tags.is_empty() { json!({}) } else { json!({ "Tags": queue.tags }) };
+    let output = if queue.tags.is_empty() {
+        json!({})
+    } else {
+        json!({ "Tags": queue.tags })
+    };
     Ok(Done::with(output))
 }
 
@@ -246,18 +306,18 @@ pub(super) fn list_tags(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outc
 /// this costs one look when there is nothing to delete.
 pub(super) fn expire(tx: &Transaction<'_>, queue: &Queue) -> Outcome<()> {
     let oldest_kept = now_ms() - queue.attributes.number("MessageRetentionPeriod") * 1000;
-    let mut oldest = tx.prepare_cached(
-        "SELECT id, sent_ms FROM messages WHERE queue = ?1 ORDER BY id LIMIT 1",
-    )?;
+    let mut oldest =
+        tx.prepare_cached("SELECT id, sent_ms FROM messages WHERE queue = ?1 ORDER BY id LIMIT 1")?;
     loop {
-        let found: Option<(i64, i64)> =
-            oldest.query_row([queue.id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let found: Option<(i64, i64)> = oldest
+            .query_row([queue.id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         match found {
             Some((id, sent_ms)) if sent_ms < oldest_kept => {
-                tx.prepare_cached("DELETE FROM messages WHERE id = ?1")?.execute([id])?;
+                tx.prepare_cached("DELETE FROM messages WHERE id = ?1")?
+                    .execute([id])?;
             }
             _ => return Ok(()),
         }
     }
 }
-

@@ -38,14 +38,19 @@ pub(super) fn plan(tx: &Transaction<'_>, input: &Input) -> Outcome<(i64, Duratio
 pub(super) fn receive(tx: &Transaction<'_>, input: &Input) -> Outcome<Received> {
     let queue = queues::require(tx, input)?;
     queues::expire(tx, &queue)?;
-    let wanted = input.number("MaxNumberOfMessages")?.unwrap_or(1).clamp(1, 10);
+    let wanted = input
+        .number("MaxNumberOfMessages")?
+        .unwrap_or(1)
+        .clamp(1, 10);
     let wanted = usize::try_from(wanted).unwrap_or(1);
     let hide_for = input
         .number("VisibilityTimeout")?
         .unwrap_or_else(|| queue.attributes.number("VisibilityTimeout"));
     let now = now_ms();
     let redrive = match queue.attributes.redrive() {
-        Some(redrive) => queues::find(tx, &redrive.target)?.map(|dead| (dead, redrive.max_receives)),
+        Some(redrive) => {
+            queues::find(tx, &redrive.target)?.map(|dead| (dead, redrive.max_receives))
+        }
         None => None,
     };
     let mut received = Received {
@@ -108,7 +113,9 @@ fn next_visible(
          ORDER BY visible_ms, id LIMIT ?3",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map(params![queue, now, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = select.query_map(params![queue, now, limit], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -151,13 +158,7 @@ fn move_to(tx: &Transaction<'_>, id: i64, dead: &Queue, source: &Queue, now: i64
 }
 
 /// Hides one message behind a new receipt and describes it.
-fn take(
-    tx: &Transaction<'_>,
-    id: i64,
-    now: i64,
-    hide_for: i64,
-    input: &Input,
-) -> Outcome<Value> {
+fn take(tx: &Transaction<'_>, id: i64, now: i64, hide_for: i64, input: &Input) -> Outcome<Value> {
     let receipt = identifiers::hex::<12>();
     let mut update = tx.prepare_cached(
         "UPDATE messages SET visible_ms = ?2, received_ms = ?3, receipt = ?4, \
@@ -209,7 +210,10 @@ fn system_attributes(id: i64, row: &Row<'_>, input: &Input) -> Outcome<Map<Strin
             attributes.insert(name.to_owned(), Value::String(value));
         }
     };
-    let number = |column: usize| row.get::<_, i64>(column).map(|number| Some(number.to_string()));
+    let number = |column: usize| {
+        row.get::<_, i64>(column)
+            .map(|number| Some(number.to_string()))
+    };
     add("SenderId", row.get(4)?);
     add("SentTimestamp", number(5)?);
     add("ApproximateFirstReceiveTimestamp", number(6)?);

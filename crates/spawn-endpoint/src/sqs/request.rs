@@ -42,7 +42,9 @@ impl Input {
         };
         match number {
             Some(number) => Ok(Some(number)),
-            None => Err(Fault::value(format!("Value for parameter {field} is not an integer."))),
+            None => Err(Fault::value(format!(
+                "Value for parameter {field} is not an integer."
+            ))),
         }
     }
 
@@ -66,7 +68,10 @@ impl Input {
     /// A list of texts; absent is empty.
     pub(super) fn texts(&self, field: &str) -> Vec<&str> {
         let list = self.0.get(field).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).collect()
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
     }
 
     /// A map of texts; nothing if absent.
@@ -76,7 +81,11 @@ impl Input {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        Some(map.iter().map(|(name, value)| (name.clone(), text(value))).collect())
+        Some(
+            map.iter()
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect(),
+        )
     }
 
     /// A structure as it is.
@@ -86,7 +95,11 @@ impl Input {
 
     /// The entries of a batch with their ids, checked as a batch.
     pub(super) fn entries(&self) -> Outcome<Vec<(String, Self)>> {
-        let entries = self.0.get("Entries").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let entries = self
+            .0
+            .get("Entries")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         if entries.is_empty() {
             let message = "There should be at least one entry in the request.";
             return Err(Fault::new(Kind::EmptyBatchRequest, message));
@@ -94,7 +107,10 @@ impl Input {
         if entries.len() > 10 {
             return Err(Fault::new(
                 Kind::TooManyEntriesInBatchRequest,
-                format!("Maximum number of entries per request are 10. You have sent {}.", entries.len()),
+                format!(
+                    "Maximum number of entries per request are 10. You have sent {}.",
+                    entries.len()
+                ),
             ));
         }
         let mut read: Vec<(String, Self)> = Vec::with_capacity(entries.len());
@@ -122,7 +138,11 @@ impl Input {
     /// whatever its host, so that a script's AWS URL finds the queue here.
     pub(super) fn queue_name(&self) -> Option<String> {
         let named = self.text("QueueUrl").or_else(|| self.text("QueueName"))?;
-        let name = named.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let name = named
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
         Some(name.to_owned())
     }
 }

@@ -30,7 +30,9 @@ pub(super) fn batch(tx: &Transaction<'_>, input: &Input, _: &Caller) -> Outcome<
     if total > MAX_BATCH {
         return Err(Fault::new(
             Kind::BatchRequestTooLong,
-            format!("Batch requests cannot be longer than {MAX_BATCH} bytes. You have sent {total} bytes."),
+            format!(
+                "Batch requests cannot be longer than {MAX_BATCH} bytes. You have sent {total} bytes."
+            ),
         ));
     }
     let output = each(entries, |entry| send(tx, &queue, entry))?;
@@ -90,15 +92,15 @@ fn send(tx: &Transaction<'_>, queue: &Queue, input: &Input) -> Outcome<Map<Strin
             "One or more parameters are invalid. Reason: Message must be shorter than {limit} bytes."
         )));
     }
-    let legal = |c: char| {
-        matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
-    };
+    let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     if !body.chars().all(legal) {
         let message = "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | \
                        #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF";
         return Err(Fault::new(Kind::InvalidMessageContents, message));
     }
-    let attributes = input.object("MessageAttributes").filter(|map| !map.is_empty());
+    let attributes = input
+        .object("MessageAttributes")
+        .filter(|map| !map.is_empty());
     check_attributes(attributes)?;
     let trace = input
         .object("MessageSystemAttributes")
@@ -108,10 +110,16 @@ fn send(tx: &Transaction<'_>, queue: &Queue, input: &Input) -> Outcome<Map<Strin
     let mut answer = Map::new();
     answer.insert("MD5OfMessageBody".to_owned(), json!(digests::of_body(body)));
     if let Some(attributes) = attributes {
-        answer.insert("MD5OfMessageAttributes".to_owned(), json!(digests::of_attributes(attributes)));
+        answer.insert(
+            "MD5OfMessageAttributes".to_owned(),
+            json!(digests::of_attributes(attributes)),
+        );
     }
     if let Some(trace) = trace {
-        answer.insert("MD5OfMessageSystemAttributes".to_owned(), json!(digests::of_trace(trace)));
+        answer.insert(
+            "MD5OfMessageSystemAttributes".to_owned(),
+            json!(digests::of_trace(trace)),
+        );
     }
 
     let now = now_ms();
@@ -169,9 +177,13 @@ pub(super) fn spelled(sequence: i64) -> String {
 }
 
 fn check_attributes(attributes: Option<&Map<String, Value>>) -> Outcome<()> {
-    let Some(attributes) = attributes else { return Ok(()) };
+    let Some(attributes) = attributes else {
+        return Ok(());
+    };
     if attributes.len() > 10 {
-        return Err(Fault::value("Number of message attributes exceeds the allowed maximum 10."));
+        return Err(Fault::value(
+            "Number of message attributes exceeds the allowed maximum 10.",
+        ));
     }
     for (name, value) in attributes {
         let text = |field: &str| value.get(field).and_then(Value::as_str);
@@ -250,8 +262,12 @@ impl Fifo {
         tx.prepare_cached("DELETE FROM sent WHERE queue = ?1 AND expires_ms <= ?2")?
             .execute(params![queue, now])?;
         Ok(tx
-            .prepare_cached("SELECT message_id, sequence FROM sent WHERE queue = ?1 AND dedup_id = ?2")?
-            .query_row(params![queue, self.scope], |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached(
+                "SELECT message_id, sequence FROM sent WHERE queue = ?1 AND dedup_id = ?2",
+            )?
+            .query_row(params![queue, self.scope], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?)
     }
 
@@ -267,7 +283,13 @@ impl Fifo {
             "INSERT INTO sent (queue, dedup_id, message_id, sequence, expires_ms) \
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![queue, self.scope, message_id, sequence, now + DEDUPLICATION_MS])?;
+        .execute(params![
+            queue,
+            self.scope,
+            message_id,
+            sequence,
+            now + DEDUPLICATION_MS
+        ])?;
         Ok(())
     }
 }
