@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{OnceCell, watch};
 
 use crate::dynamodb::Tables;
@@ -56,7 +56,7 @@ impl Router {
     /// Answers one request and reports it.
     pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<CountedBody> {
         let in_flight = self.activity.begin();
-        let service = service_of(request.headers());
+        let service = service_of(request.method(), request.headers());
         let session_token = session_token(&request);
         let served = if service == "s3" {
             self.serve_s3(request).await
@@ -262,18 +262,24 @@ fn unavailable(protocol: Protocol, operation: String, error: &EndpointError) -> 
 }
 
 /// The service a request is for: what it is signed for, else what its target says, else S3.
-fn service_of(headers: &HeaderMap) -> String {
+fn service_of(method: &Method, headers: &HeaderMap) -> String {
     if let Some(authorization) = Authorization::of(headers) {
         return authorization.service.to_owned();
     }
     let target = header(headers, "x-amz-target").unwrap_or_default();
-    if target.starts_with("AmazonSQS.") {
-        "sqs".to_owned()
+    let form = "application/x-www-form-urlencoded";
+    let content_type = header(headers, "content-type").unwrap_or_default();
+    let service = if target.starts_with("AmazonSQS.") {
+        "sqs"
     } else if target.starts_with("DynamoDB") {
-        "dynamodb".to_owned()
+        "dynamodb"
+    } else if *method == Method::POST && content_type.starts_with(form) {
+        // An unsigned call in the query protocol, which S3 does not speak; it will be refused.
+        "sts"
     } else {
-        "s3".to_owned()
-    }
+        "s3"
+    };
+    service.to_owned()
 }
 
 fn protocol_of(headers: &HeaderMap) -> Protocol {

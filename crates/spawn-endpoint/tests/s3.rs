@@ -2,34 +2,16 @@
 
 mod client;
 
-use client::{Client, Endpoint, hex};
+use client::{Endpoint, hex};
 use s3s::crypto::{Checksum as _, Md5};
-
-fn bucket() -> (Endpoint, Client) {
-    let endpoint = Endpoint::start();
-    let client = endpoint.client.clone();
-    client.s3("PUT", "/bkt").ok();
-    (endpoint, client)
-}
 
 fn md5(bytes: &[u8]) -> String {
     format!("\"{}\"", hex(&Md5::checksum(bytes)))
 }
 
-/// How many blob files there are.
-fn blobs(endpoint: &Endpoint) -> usize {
-    let shards = std::fs::read_dir(endpoint.dir.join("blobs"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    shards
-        .map(|shard| std::fs::read_dir(shard.path()).unwrap().count())
-        .sum()
-}
-
 #[test]
 fn an_object_comes_back_as_it_was_put() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     let longest = "k".repeat(1024);
     let keys = [
         "plain",
@@ -87,7 +69,7 @@ fn an_object_comes_back_as_it_was_put() {
 
 #[test]
 fn headers_and_metadata_are_kept_and_copied() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     let headers = [
         ("content-type", "text/csv"),
         ("cache-control", "no-cache"),
@@ -133,7 +115,7 @@ fn headers_and_metadata_are_kept_and_copied() {
 
 #[test]
 fn ranges() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     client.put("/bkt/k", b"0123456789").ok();
     let get = |range: &str| client.s3_with("GET", "/bkt/k", &[], &[("range", range)], b"");
     for (range, body, content_range) in [
@@ -152,7 +134,7 @@ fn ranges() {
 
 #[test]
 fn conditions_on_reads_and_writes() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     let when = |method: &str, name: &str, value: &str| {
         client
             .s3_with(method, "/bkt/k", &[], &[(name, value)], b"new")
@@ -190,7 +172,7 @@ fn conditions_on_reads_and_writes() {
 
 #[test]
 fn of_many_creators_one_wins() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
         let creators: Vec<_> = (0..16)
             .map(|n| {
@@ -228,7 +210,7 @@ fn of_many_creators_one_wins() {
 
 #[test]
 fn concurrent_puts_of_one_key_never_mix() {
-    let (endpoint, client) = bucket();
+    let (endpoint, client) = Endpoint::with_bucket();
     let body_of = |n: usize| vec![b'a' + u8::try_from(n).unwrap(); 300_000 + n * 1000];
     client.put("/bkt/k", &body_of(0)).ok();
     std::thread::scope(|scope| {
@@ -252,14 +234,14 @@ fn concurrent_puts_of_one_key_never_mix() {
             });
         }
     });
-    assert_eq!(blobs(&endpoint), 1, "overwritten blobs are gone");
+    assert_eq!(endpoint.blobs(), 1, "overwritten blobs are gone");
     client.s3("DELETE", "/bkt/k").ok();
-    assert_eq!(blobs(&endpoint), 0);
+    assert_eq!(endpoint.blobs(), 0);
 }
 
 #[test]
 fn listings_page_and_roll_up() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     for key in ["a", "b/1", "b/2", "b/c/3", "b0", "d/4", "e", "z/\u{e9}"] {
         client.put(&format!("/bkt/{key}"), b"x").ok();
     }
@@ -332,7 +314,7 @@ fn listings_page_and_roll_up() {
 
 #[test]
 fn buckets_are_made_once_and_removed_when_empty() {
-    let (endpoint, client) = bucket();
+    let (endpoint, client) = Endpoint::with_bucket();
     let code = |answer: client::Answer| answer.element("Code").unwrap_or_default();
     assert_eq!(
         spawn_endpoint::existing_buckets(&endpoint.dir).unwrap(),
@@ -376,7 +358,7 @@ fn buckets_are_made_once_and_removed_when_empty() {
 
 #[test]
 fn checksums_are_verified_kept_and_returned() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     // CRC32 of "hello", and of something else.
     let right = ("x-amz-checksum-crc32", "NhCmhg==");
     let wrong = ("x-amz-checksum-crc32", "AAAAAA==");
@@ -409,132 +391,8 @@ fn checksums_are_verified_kept_and_returned() {
 }
 
 #[test]
-fn a_multipart_upload_is_its_parts() {
-    let (endpoint, client) = bucket();
-    let part = |n: u8| vec![n; 5 * 1024 * 1024 + usize::from(n)];
-    let created = client
-        .s3_with(
-            "POST",
-            "/bkt/big",
-            &[("uploads", "")],
-            &[("x-amz-meta-a", "b")],
-            b"",
-        )
-        .ok();
-    let id = created.element("UploadId").unwrap();
-    let upload = |number: &str, body: &[u8]| {
-        let query = [("partNumber", number), ("uploadId", id.as_str())];
-        let answer = client.s3_with("PUT", "/bkt/big", &query, &[], body).ok();
-        answer.header("etag").unwrap().to_owned()
-    };
-    let complete = |parts: &[(u8, &str)]| {
-        let parts: String = parts
-            .iter()
-            .map(|(n, etag)| {
-                format!("<Part><PartNumber>{n}</PartNumber><ETag>{etag}</ETag></Part>")
-            })
-            .collect();
-        let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-        client.s3_with(
-            "POST",
-            "/bkt/big",
-            &[("uploadId", &id)],
-            &[],
-            body.as_bytes(),
-        )
-    };
-    upload("1", &part(9));
-    let first = upload("1", &part(1));
-    let third = upload("3", b"tail");
-    upload("4", b"never listed");
-    client.put("/bkt/source", &part(2)).ok();
-    let query = [("partNumber", "2"), ("uploadId", id.as_str())];
-    let headers = [
-        ("x-amz-copy-source", "bkt/source"),
-        ("x-amz-copy-source-range", "bytes=0-5242881"),
-    ];
-    let copied = client
-        .s3_with("PUT", "/bkt/big", &query, &headers, b"")
-        .ok();
-    let second = copied.element("ETag").unwrap();
-
-    let listed = client
-        .s3_with("GET", "/bkt/big", &[("uploadId", &id)], &[], b"")
-        .ok();
-    assert_eq!(listed.elements("PartNumber"), ["1", "2", "3", "4"]);
-    let uploads = client
-        .s3_with("GET", "/bkt", &[("uploads", "")], &[], b"")
-        .ok();
-    assert_eq!(uploads.element("UploadId").as_ref(), Some(&id));
-    assert_eq!(
-        client.s3("HEAD", "/bkt/big").status,
-        404,
-        "not published yet"
-    );
-
-    let code = |answer: client::Answer| answer.element("Code").unwrap_or_default();
-    assert_eq!(
-        code(complete(&[(3, &third), (1, &first)])),
-        "InvalidPartOrder"
-    );
-    assert_eq!(code(complete(&[(1, &third)])), "InvalidPart");
-    assert_eq!(
-        code(complete(&[(3, &third), (4, &third)])),
-        "EntityTooSmall"
-    );
-    let done = complete(&[(1, &first), (2, &second), (3, &third)]).ok();
-    assert!(done.element("ETag").unwrap().contains("-3"));
-    assert_eq!(code(complete(&[(1, &first)])), "NoSuchUpload");
-
-    client.s3("DELETE", "/bkt/source").ok();
-    let got = client.s3("GET", "/bkt/big").ok();
-    let expected = [part(1), vec![2; 5_242_882], b"tail".to_vec()].concat();
-    assert!(
-        got.body == expected,
-        "{} bytes of {}",
-        got.body.len(),
-        expected.len()
-    );
-    assert_eq!(got.header("x-amz-meta-a"), Some("b"));
-    let at = part(1).len() - 2;
-    let range = format!("bytes={at}-{}", at + 3);
-    let got = client.s3_with("GET", "/bkt/big", &[], &[("range", &range)], b"");
-    assert_eq!(got.body, [1, 1, 2, 2]);
-    let got = client.s3_with("GET", "/bkt/big", &[("partNumber", "3")], &[], b"");
-    assert_eq!((got.status, got.text().as_str()), (206, "tail"));
-
-    client.s3("DELETE", "/bkt/big").ok();
-    assert_eq!(blobs(&endpoint), 0, "no part is left behind");
-}
-
-#[test]
-fn an_aborted_upload_leaves_nothing() {
-    let (endpoint, client) = bucket();
-    let created = client
-        .s3_with("POST", "/bkt/big", &[("uploads", "")], &[], b"")
-        .ok();
-    let id = created.element("UploadId").unwrap();
-    let query = [("partNumber", "1"), ("uploadId", id.as_str())];
-    client.s3_with("PUT", "/bkt/big", &query, &[], b"part").ok();
-    assert_eq!(blobs(&endpoint), 1);
-    assert_eq!(
-        client
-            .s3_with("DELETE", "/bkt/big", &[("uploadId", &id)], &[], b"")
-            .status,
-        204
-    );
-    assert_eq!(blobs(&endpoint), 0);
-    assert_eq!(
-        client
-            .s3_with("PUT", "/bkt/big", &query, &[], b"part")
-            .status,
-        404
-    );
-}
-
-#[test]
 fn large_objects_stream_both_ways() {
-    let (_endpoint, client) = bucket();
+    let (_endpoint, client) = Endpoint::with_bucket();
     let body: Vec<u8> = (0..6_000_011_u32)
         .map(|n| u8::try_from(n % 251).unwrap())
         .collect();

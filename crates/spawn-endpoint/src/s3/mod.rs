@@ -3,7 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `api.rs` | the operations, one line each |
-//! | `buckets.rs`, `objects.rs`, `copies.rs`, `listing.rs`, `multipart.rs`, `tags.rs` | what they do |
+//! | `buckets.rs`, `objects.rs`, `copies.rs`, `listing.rs`, `multipart/`, `tags.rs` | what they do |
 //! | `conditions.rs` | `If-Match` and its relatives |
 //! | `upload.rs` | a body on its way in: digests and checksums |
 //! | `download.rs` | a body on its way out |

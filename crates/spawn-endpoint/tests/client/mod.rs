@@ -48,6 +48,23 @@ impl Endpoint {
         }
     }
 
+    /// With a bucket called `bkt`.
+    pub fn with_bucket() -> (Self, Client) {
+        let endpoint = Self::start();
+        let client = endpoint.client.clone();
+        client.s3("PUT", "/bkt").ok();
+        (endpoint, client)
+    }
+
+    /// How many blob files there are.
+    pub fn blobs(&self) -> usize {
+        let shards = std::fs::read_dir(self.dir.join("blobs"));
+        let shards = shards.into_iter().flatten().flatten();
+        shards
+            .map(|shard| std::fs::read_dir(shard.path()).unwrap().count())
+            .sum()
+    }
+
     /// The record of the last answered request.
     pub fn last_record(&self) -> RequestRecord {
         self.records.lock().unwrap().last().cloned().unwrap()
