@@ -158,13 +158,21 @@ mod tests {
     fn an_order_is_read_and_the_programs_own_flags_are_left_alone() {
         let order = parse(&["-j", "8", "-n", "5", "/bin/bash", "-c", "exit 1"]).unwrap();
         assert_eq!((order.slots, order.tasks), (8, 5));
-        assert_eq!(order.argv, [c"/bin/bash", c"-c", c"exit 1"].map(CString::from));
+        assert_eq!(
+            order.argv,
+            [c"/bin/bash", c"-c", c"exit 1"].map(CString::from)
+        );
         assert_eq!(parse(&["--", "/bin/true"]).unwrap().tasks, 10_000);
     }
 
     #[test]
     fn an_order_that_a_floor_cannot_follow_is_refused() {
-        for line in [&["-j", "0", "/bin/true"][..], &[], &["true"], &["-x", "/bin/true"]] {
+        for line in [
+            &["-j", "0", "/bin/true"][..],
+            &[],
+            &["true"],
+            &["-x", "/bin/true"],
+        ] {
             assert!(parse(line).is_err(), "{line:?}");
         }
     }
