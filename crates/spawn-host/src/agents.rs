@@ -37,6 +37,12 @@ pub struct Agent {
     pub pid: u32,
     /// Its enrolment, once it is ready.
     pub id: Option<AgentId>,
+    /// Whether its sandbox is built.
+    pub built: bool,
+    /// Whether it said that no sandbox can be built.
+    pub broken: bool,
+    /// The isolation it was asked for.
+    pub tried: Isolation,
     /// What it has been running for a while.
     pub running: Option<RunningTask>,
     /// When it last said something.
@@ -70,6 +76,9 @@ impl Desk {
             slot,
             pid: child.id(),
             id: None,
+            built: false,
+            broken: false,
+            tried: self.isolation,
             running: None,
             heard: Instant::now(),
             retired: false,
@@ -101,8 +110,8 @@ impl Desk {
             (FromAgent::Built { isolation }, _) => {
                 self.isolation_known = true;
                 self.isolation = self.isolation.min(isolation);
-                let array = self.agents[&peer].array.clone();
-                if let Some(array) = self.arrays.get_mut(&array) {
+                agent.built = true;
+                if let Some(array) = self.arrays.get_mut(&agent.array) {
                     array.failed_starts = 0;
                 }
             }
@@ -197,6 +206,7 @@ impl Desk {
         };
         if let Some(agent) = self.agents.get_mut(&peer) {
             agent.id = Some(id);
+            agent.tried = self.isolation;
         }
         self.ending.insert(pid as i32, Some(self.home.worker(id)));
         self.peers.send(peer, &ToAgent::Job(Box::new(job)));
@@ -343,10 +353,10 @@ impl Desk {
             }
             array.parked.retain(|(p, _)| *p != peer);
             array.asleep_until = None;
-            if agent.id.is_none() {
+            if !agent.built && !agent.broken {
                 array.failed_starts += 1;
                 if array.failed_starts >= MOST_FAILED_STARTS {
-                    array.held_up = Some(format!(
+                    array.hold_up(format!(
                         "{MOST_FAILED_STARTS} agents in a row ended before they were ready; see {}",
                         self.home.host_log().display()
                     ));
@@ -370,15 +380,23 @@ impl Desk {
             Isolation::Mounts => Some(Isolation::Shared),
             Isolation::Shared => None,
         };
+        let Some(agent) = self.agents.get_mut(&peer) else {
+            return;
+        };
         eprintln!("isolation {:?} cannot be had: {why}", self.isolation);
+        agent.broken = true;
         match lower {
-            Some(lower) if !self.isolation_known => self.isolation = lower,
+            // Agents that started together all find the same; one step down for all of them.
+            Some(lower) if !self.isolation_known => {
+                if agent.tried == self.isolation {
+                    self.isolation = lower;
+                }
+            }
             _ => {
-                let array = self.agents[&peer].array.clone();
-                if let Some(array) = self.arrays.get_mut(&array) {
+                if let Some(array) = self.arrays.get_mut(&agent.array) {
                     array.failed_starts += 1;
                     if array.failed_starts >= MOST_FAILED_STARTS {
-                        array.held_up = Some(format!("no sandbox can be built: {why}"));
+                        array.hold_up(format!("no sandbox can be built: {why}"));
                     }
                 }
             }

@@ -88,6 +88,14 @@ impl LiveArray {
         self.submission.launch.workers.is_none()
     }
 
+    /// Starts no more agents, and lets whoever waits know why.
+    pub fn hold_up(&mut self, why: String) {
+        self.held_up = Some(why);
+        for waiter in &mut self.waiters {
+            waiter.stale = true;
+        }
+    }
+
     /// How many agents the user asked for; `None` leaves it to the machine.
     pub fn asked_width(&self) -> Option<u32> {
         let launch = &self.submission.launch;

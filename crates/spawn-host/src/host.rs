@@ -376,7 +376,7 @@ impl Desk {
             if let Err(e) = self.start_agent(&id) {
                 eprintln!("cannot start an agent: {e}");
                 if let Some(array) = self.arrays.get_mut(&id) {
-                    array.held_up = Some(format!("cannot start an agent: {e}"));
+                    array.hold_up(format!("cannot start an agent: {e}"));
                 }
             }
         }

@@ -4,7 +4,8 @@
 //! cargo run --release -p spawn-local --example ledger_speed
 //! ```
 //!
-//! Every group is one transaction: a claim of `batch` tasks and the commit of all of them.
+//! A pair is a claim of `batch` tasks and the commit of all of them; a group of pairs is one
+//! transaction, as when the host serves many agents at once.
 
 use std::fs;
 use std::path::Path;
@@ -32,17 +33,17 @@ fn measure(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut ledger = SqliteLedger::open(&path, Durability::ProcessCrash)?;
     println!("create        {:>9.2} ms", millis(started));
     let mut day = 1;
-    println!("tasks      batch   µs/task   µs CPU/task   bytes/task");
+    println!("tasks      batch   pairs/group   µs/task   µs CPU/task   bytes/task");
     for total in [10_000_u64, 1_000_000] {
-        for batch in [1_u32, 32] {
+        for (batch, pairs) in [(1_u32, 1), (1, 32), (32, 1)] {
             let (id, agent) = enrolled(&mut ledger, total, day)?;
             day += 1;
             let before = size(&path);
             let (wall, cpu) = (Instant::now(), cpu_micros());
-            run(&mut ledger, agent, batch)?;
+            run(&mut ledger, agent, batch, pairs)?;
             let per = |micros: f64| micros / total as f64;
             println!(
-                "{total:>9}  {batch:>5}   {:>7.2}   {:>11.2}   {:>10.0}",
+                "{total:>9}  {batch:>5}   {pairs:>11}   {:>7.2}   {:>11.2}   {:>10.0}",
                 per(millis(wall) * 1e3),
                 per((cpu_micros() - cpu) as f64),
                 (size(&path) - before) as f64 / total as f64,
@@ -94,33 +95,50 @@ fn enrolled(
     Ok((id, agent))
 }
 
-fn run(ledger: &mut SqliteLedger, agent: AgentId, batch: u32) -> Result<(), LedgerError> {
+fn run(
+    ledger: &mut SqliteLedger,
+    agent: AgentId,
+    batch: u32,
+    pairs: u32,
+) -> Result<(), LedgerError> {
     let mut now = 1_769_500_000_000_000;
     loop {
         now += 1_000;
-        let now = UnixMicros(now);
         let claimed = ledger.group(|ledger| {
-            let claim = ledger.claim(agent, batch, now)?;
-            let commits: Vec<Commit> = claim
-                .tasks
-                .iter()
-                .map(|task| Commit {
-                    position: task.position,
-                    token: claim.token,
-                    report: Report::of(Cause::Succeeded),
-                    started_at: now,
-                    ended_at: now,
-                    log: LogSpan { offset: 0, len: 64 },
-                })
-                .collect();
-            let answers = ledger.commit(agent, &commits, now)?;
-            assert!(answers.iter().all(Result::is_ok));
-            Ok(claim.tasks.len())
+            let mut claimed = 0;
+            for _ in 0..pairs {
+                claimed += claim_and_commit(ledger, agent, batch, UnixMicros(now))?;
+            }
+            Ok(claimed)
         })?;
         if claimed == 0 {
             return Ok(());
         }
     }
+}
+
+fn claim_and_commit(
+    ledger: &mut SqliteLedger,
+    agent: AgentId,
+    batch: u32,
+    now: UnixMicros,
+) -> Result<usize, LedgerError> {
+    let claim = ledger.claim(agent, batch, now)?;
+    let commits: Vec<Commit> = claim
+        .tasks
+        .iter()
+        .map(|task| Commit {
+            position: task.position,
+            token: claim.token,
+            report: Report::of(Cause::Succeeded),
+            started_at: now,
+            ended_at: now,
+            log: LogSpan { offset: 0, len: 64 },
+        })
+        .collect();
+    let answers = ledger.commit(agent, &commits, now)?;
+    assert!(answers.iter().all(Result::is_ok));
+    Ok(claim.tasks.len())
 }
 
 fn millis(since: Instant) -> f64 {

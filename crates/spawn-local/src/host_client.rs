@@ -80,10 +80,7 @@ impl HostClient {
                     }
                     | HostError::Protocol,
                 ) => {
-                    let mut old = dial(home)?;
-                    frames::send(&Request::Shutdown, &mut old)?;
-                    // It closes the connection as it ends.
-                    let _ = io::copy(&mut old, &mut io::sink());
+                    HostClient::shut_down(home)?;
                 }
                 // It was ending as we called.
                 Err(HostError::Lost(_)) => {}
@@ -106,6 +103,15 @@ impl HostClient {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
+    }
+
+    /// Ends the host, whatever protocol it speaks. Running tasks go back to the ledger.
+    pub fn shut_down(home: &Home) -> Result<(), HostError> {
+        let mut host = dial(home)?;
+        frames::send(&Request::Shutdown, &mut host)?;
+        // It closes the connection as it ends.
+        let _ = io::copy(&mut host, &mut io::sink());
+        Ok(())
     }
 
     /// Talks to the host if one runs.

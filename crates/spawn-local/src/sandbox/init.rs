@@ -20,10 +20,13 @@ use super::processes::{self, Process};
 use super::{BorrowedPipe, Program};
 use crate::wire::agent::Isolation;
 
-/// The longest message the agent sends: a task's variables.
-const LONGEST_MESSAGE: usize = 192 << 10;
-
-pub(super) fn main(link: OwnedFd, isolation: Isolation, hostname: &str, program: &Program) -> ! {
+pub(super) fn main(
+    link: OwnedFd,
+    isolation: Isolation,
+    hostname: &str,
+    program: &Program,
+    only: Option<&[u8]>,
+) -> ! {
     match set_up(link.as_fd(), isolation, hostname, program) {
         Ok(signals) => {
             let mut init = Init {
@@ -35,7 +38,7 @@ pub(super) fn main(link: OwnedFd, isolation: Isolation, hostname: &str, program:
                 noted: Vec::new(),
             };
             // An error here means that the agent is gone or the machine is at its end.
-            let _ = init.serve();
+            let _ = init.serve(only);
             init.end_all();
         }
         Err((step, error)) => {
@@ -107,9 +110,12 @@ struct Init<'a> {
 }
 
 impl Init<'_> {
-    fn serve(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0u8; LONGEST_MESSAGE];
-        loop {
+    fn serve(&mut self, only: Option<&[u8]>) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        if let Some(vars) = only {
+            self.run(vars)?;
+        }
+        while only.is_none() || self.leader.is_some() {
             let mut fds = [
                 PollFd::new(self.link, PollFlags::POLLIN),
                 PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
@@ -133,6 +139,7 @@ impl Init<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn run(&mut self, vars: &[u8]) -> io::Result<()> {

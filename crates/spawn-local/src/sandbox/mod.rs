@@ -24,13 +24,14 @@ pub mod processes;
 pub mod tidy;
 pub mod world;
 
+use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 pub use init_link::{FromInit, ToInit};
@@ -69,8 +70,16 @@ pub struct Sandbox {
 impl Sandbox {
     /// Opens a sandbox: clones the init into namespaces of its own.
     ///
+    /// With `only`, the variables of a task, the init runs that task at once and ends after it;
+    /// otherwise it waits to be told.
+    ///
     /// The caller must have one thread only: the init goes on with a copy of its memory.
-    pub fn open(isolation: Isolation, hostname: &str, program: &Program) -> io::Result<Sandbox> {
+    pub fn open(
+        isolation: Isolation,
+        hostname: &str,
+        program: &Program,
+        only: Option<&[u8]>,
+    ) -> io::Result<Sandbox> {
         let (link, theirs) = init_link::pair()?;
         let flags = match isolation {
             Isolation::Full => libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS,
@@ -100,7 +109,7 @@ impl Sandbox {
             )
         };
         match pid {
-            0 => init::main(theirs, isolation, hostname, program),
+            0 => init::main(theirs, isolation, hostname, program, only),
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(Sandbox {
                 init: Pid::from_raw(pid as i32),
@@ -127,18 +136,54 @@ impl Sandbox {
     /// Ends the sandbox and everything in it, and waits until it is gone.
     pub fn close(self) -> io::Result<()> {
         drop(self.link);
-        loop {
-            match waitpid(self.init, Some(WaitPidFlag::empty())) {
-                Ok(_) => return Ok(()),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        reap(self.init, WaitPidFlag::empty()).map(|_| ())
     }
 
     /// Ends the sandbox by force: for an init that does not answer.
     pub fn kill(self) -> io::Result<()> {
         let _ = kill(self.init, Signal::SIGKILL);
         self.close()
+    }
+}
+
+/// Sandboxes whose last task has ended and whose init is on its way out.
+///
+/// Nothing of the task is left in them by then. The kernel takes a while to dismantle the
+/// namespaces; the next task does not wait for that.
+#[derive(Debug, Default)]
+pub struct Departing {
+    inits: VecDeque<Pid>,
+}
+
+impl Departing {
+    /// More than this many are waited for.
+    const MOST: usize = 4;
+
+    /// Lets a sandbox go.
+    pub fn add(&mut self, sandbox: Sandbox) -> io::Result<()> {
+        drop(sandbox.link);
+        self.inits.push_back(sandbox.init);
+        while let Some(&first) = self.inits.front() {
+            let flags = match self.inits.len() > Departing::MOST {
+                true => WaitPidFlag::empty(),
+                false => WaitPidFlag::WNOHANG,
+            };
+            if !reap(first, flags)? {
+                break;
+            }
+            self.inits.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// Waits for an init. False if it has not ended (with `WNOHANG`).
+fn reap(init: Pid, flags: WaitPidFlag) -> io::Result<bool> {
+    loop {
+        match waitpid(init, Some(flags)) {
+            Ok(status) => return Ok(status != WaitStatus::StillAlive),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }

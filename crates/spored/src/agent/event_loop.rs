@@ -13,7 +13,7 @@ use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_core::pace::Pace;
 use spawn_core::supervise::{Action, Supervisor};
 use spawn_core::task::Token;
-use spawn_local::sandbox::{FromInit, Program, Sandbox, ToInit, World};
+use spawn_local::sandbox::{Departing, FromInit, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
@@ -44,6 +44,7 @@ pub struct Agent {
     output: Output,
     origin: Instant,
     sandbox: Option<Sandbox>,
+    departing: Departing,
     queue: VecDeque<(Token, ClaimedTask)>,
     current: Option<Attempt>,
     commits: Vec<Commit>,
@@ -76,6 +77,7 @@ impl Agent {
             output,
             origin: Instant::now(),
             sandbox: None,
+            departing: Departing::default(),
             queue: VecDeque::new(),
             current: None,
             commits: Vec::new(),
@@ -255,15 +257,25 @@ impl Agent {
         attempt::forget_completion().map_err(|e| e.to_string())?;
         attempt::lay_out(&self.job.shipped, &self.world)
             .map_err(|e| format!("cannot lay out the shipped files: {e}"))?;
-        if self.sandbox.is_none() {
-            let opened = Sandbox::open(self.world.isolation, &worker, program);
-            self.sandbox = Some(opened.map_err(|e| format!("cannot open a sandbox: {e}"))?);
-        }
         let vars = environment::task_vars(index, task.attempt, &worker);
-        let sandbox = self.sandbox.as_ref().ok_or("no sandbox")?;
-        sandbox
-            .tell(&ToInit::Run(&vars))
-            .map_err(|e| format!("cannot reach the sandbox: {e}"))
+        if let Some(sandbox) = &self.sandbox {
+            let told = sandbox.tell(&ToInit::Run(&vars));
+            return told.map_err(|e| format!("cannot reach the sandbox: {e}"));
+        }
+        let open = |only| {
+            let opened = Sandbox::open(self.world.isolation, &worker, program, only);
+            opened.map_err(|e| format!("cannot open a sandbox: {e}"))
+        };
+        self.sandbox = Some(match self.job.fresh {
+            true => open(Some(&vars))?,
+            false => {
+                let sandbox = open(None)?;
+                let told = sandbox.tell(&ToInit::Run(&vars));
+                told.map_err(|e| format!("cannot reach the sandbox: {e}"))?;
+                sandbox
+            }
+        });
+        Ok(())
     }
 
     fn limits(&self, now: Duration) -> Supervisor {
@@ -344,11 +356,10 @@ impl Agent {
             return self.world.tidy_task();
         }
         if let Some(sandbox) = self.sandbox.take() {
-            if usable {
-                sandbox.close()
-            } else {
-                sandbox.kill()
-            }?;
+            match usable {
+                true => self.departing.add(sandbox)?,
+                false => sandbox.kill()?,
+            }
         }
         self.world.tidy_sandbox()
     }

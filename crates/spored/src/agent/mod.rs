@@ -13,7 +13,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::sys::signal::{SigHandler, Signal, signal};
 use spawn_local::sandbox::{World, WorldPlan, processes};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
@@ -88,11 +87,29 @@ fn world_plan(job: &Job) -> WorldPlan {
 }
 
 /// A signal ignored here would be untrappable in every script.
+///
+/// By system call: the C library would otherwise reset every signal it saw touched again for
+/// each script it starts, at a hundred calls a time.
 fn reset_signals() -> io::Result<()> {
-    for s in Signal::iterator() {
-        if !matches!(s, Signal::SIGKILL | Signal::SIGSTOP) {
-            // SAFETY: the default disposition runs no code of ours.
-            unsafe { signal(s, SigHandler::SigDfl) }?;
+    /// The kernel's `struct sigaction` for the default disposition: all zero.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=64 {
+        if matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
+            continue;
+        }
+        // SAFETY: the structure is 32 bytes on 64-bit machines and outlives the call; the default
+        // disposition runs no code of ours.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8usize,
+            )
+        };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
         }
     }
     nix::sys::signal::SigSet::empty().thread_set_mask()?;
