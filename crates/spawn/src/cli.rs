@@ -49,8 +49,10 @@ pub struct GlobalArgs {
         long,
         value_enum,
         global = true,
-        value_name = "FORMAT",
-        default_value_t = Format::Text,
+        value_name = "text|json",
+        default_value = "text",
+        hide_possible_values = true,
+        hide_default_value = true,
         help_heading = "Global"
     )]
     pub output: Format,
@@ -60,8 +62,10 @@ pub struct GlobalArgs {
         long,
         value_enum,
         global = true,
-        value_name = "WHEN",
-        default_value_t = Color::Auto,
+        value_name = "auto|always|never",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_default_value = true,
         help_heading = "Global"
     )]
     pub color: Color,
@@ -87,11 +91,17 @@ pub enum Color {
     Never,
 }
 
-/// What can be done.
+/// What can be done; each command's own words are its help.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a script, or a command, as an array of tasks
     Launch(Box<commands::launch::Args>),
-    /// Show how an array is doing, or wait for it
     Status(commands::status::Args),
+    List(commands::list::Args),
+    Tasks(commands::tasks::Args),
+    Logs(commands::logs::Args),
+    Cancel(commands::cancel::Args),
+    Env(commands::env::Args),
+    Local(commands::local::Args),
+    Completion(commands::completion::Args),
+    Version(commands::version::Args),
 }

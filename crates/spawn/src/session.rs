@@ -12,6 +12,9 @@ use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow}
 
 use crate::error::CliError;
 
+/// A host lost this often within one question is not lost by accident.
+const RESTARTS: u32 = 3;
+
 /// Where this user's state lives.
 pub fn home() -> Result<Home, CliError> {
     Ok(Home::locate(|name| std::env::var_os(name))?)
@@ -88,11 +91,38 @@ impl Session {
     }
 
     /// Starts an array whose files are in place.
+    ///
+    /// Asked once only: a host that is lost meanwhile may have started it, which its successor
+    /// then knows.
     pub fn submit(&mut self, array: NewArray) -> Result<(), CliError> {
+        let id = array.id.clone();
         let request = Request::Submit {
             array: Box::new(array),
         };
-        self.done(&request)
+        match self.client.ask(&request) {
+            Ok(Answer::Done) => Ok(()),
+            Ok(_) => Err(HostError::Protocol.into()),
+            Err(HostError::Lost(_)) => {
+                self.reconnect()?;
+                match self.status(&id) {
+                    Err(e) if e.exit_code() == 3 => self.done(&request),
+                    other => other.map(drop),
+                }
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Those of `names` that are no S3 bucket of the embedded endpoint.
+    pub fn missing_buckets(&mut self, names: &[String]) -> Result<Vec<String>, CliError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = names.to_vec();
+        match self.ask(&Request::MissingBuckets { names })? {
+            Answer::Buckets(missing) => Ok(missing),
+            _ => Err(HostError::Protocol.into()),
+        }
     }
 
     /// One array as it stands.
@@ -108,7 +138,6 @@ impl Session {
     /// Until [`Session::next_change`] has brought the ended array, or the session is opened anew,
     /// this conversation serves nothing else.
     pub fn watch(&mut self, id: &ArrayId) -> Result<ArrayStatus, CliError> {
-        self.client.set_patience(None).map_err(HostError::Lost)?;
         match self.ask(&Request::Wait { id: id.clone() })? {
             Answer::Status(status) => Ok(*status),
             _ => Err(HostError::Protocol.into()),
@@ -137,7 +166,7 @@ impl Session {
                 Ok(Waited::Nothing)
             }
             Err(HostError::Lost(_)) => {
-                self.client = HostClient::connect_or_start(&self.home)?;
+                self.reconnect()?;
                 Ok(Waited::Status(Box::new(self.watch(id)?)))
             }
             Err(e) => Err(e.into()),
@@ -150,6 +179,17 @@ impl Session {
             Answer::Arrays(records) => Ok(records),
             _ => Err(HostError::Protocol.into()),
         }
+    }
+
+    /// The task at a position.
+    pub fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, CliError> {
+        let query = TaskQuery {
+            from: position,
+            limit: 1,
+            state: None,
+        };
+        let mut rows = self.tasks(id, query)?;
+        Ok(rows.pop().filter(|row| row.position == position))
     }
 
     /// A page of tasks.
@@ -186,8 +226,20 @@ impl Session {
         }
     }
 
+    /// Asks what may be asked twice: a host that is lost meanwhile is started again.
     fn ask(&mut self, request: &Request) -> Result<Answer, CliError> {
+        for _ in 0..RESTARTS {
+            match self.client.ask(request) {
+                Err(HostError::Lost(_)) => self.reconnect()?,
+                answered => return Ok(answered?),
+            }
+        }
         Ok(self.client.ask(request)?)
+    }
+
+    fn reconnect(&mut self) -> Result<(), CliError> {
+        self.client = HostClient::connect_or_start(&self.home)?;
+        Ok(())
     }
 }
 

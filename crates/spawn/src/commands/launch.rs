@@ -84,6 +84,13 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     if let Some(file) = output_id {
         file.write(&id)?;
     }
+    if !args.quiet {
+        for bucket in session.missing_buckets(&resolved.buckets)? {
+            output.warn(&format!(
+                "there is no bucket `{bucket}` yet; make it with `aws s3 mb s3://{bucket}`, after `eval \"$(spawn env)\"`"
+            ));
+        }
+    }
     if args.quiet {
         output.write(|out| writeln!(out, "{id}"))?;
     } else if is_plain {

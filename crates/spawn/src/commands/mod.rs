@@ -1,7 +1,16 @@
 //! What each command does, one file each.
 
+pub mod cancel;
+pub mod completion;
+mod confirm;
+pub mod env;
 pub mod launch;
+pub mod list;
+pub mod local;
+pub mod logs;
 pub mod status;
+pub mod tasks;
+pub mod version;
 
 use std::process::ExitCode;
 
@@ -35,5 +44,13 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
     match command {
         Command::Launch(args) => launch::run(&args, output),
         Command::Status(args) => status::run(&args, output),
+        Command::List(args) => list::run(&args, output),
+        Command::Tasks(args) => tasks::run(&args, output),
+        Command::Logs(args) => logs::run(&args, output),
+        Command::Cancel(args) => cancel::run(&args, output),
+        Command::Env(args) => env::run(&args, output),
+        Command::Local(args) => local::run(&args, output),
+        Command::Completion(args) => completion::run(&args, output),
+        Command::Version(args) => version::run(&args, output),
     }
 }

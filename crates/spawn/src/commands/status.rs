@@ -1,6 +1,6 @@
 //! `spawn status`: how an array is doing; or wait for its end.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use spawn_core::array_id::ArrayId;
@@ -94,6 +94,7 @@ pub fn wait(
 }
 
 fn watch(session: &mut Session, id: &ArrayId, output: &Output) -> Result<Exit, CliError> {
+    let is_terminal = io::stdout().is_terminal();
     let mut view = ArrayView::new(&session.watch(id)?);
     loop {
         if output.json {
@@ -103,8 +104,9 @@ fn watch(session: &mut Session, id: &ArrayId, output: &Output) -> Result<Exit, C
             })?;
         } else {
             output.write(|out| {
-                // Home, draw over, clear what is left below: no flicker.
-                write!(out, "\x1b[H\x1b[2J")?;
+                if is_terminal {
+                    write!(out, "\x1b[H\x1b[2J")?;
+                }
                 write_status(out, &view, output.style)
             })?;
         }

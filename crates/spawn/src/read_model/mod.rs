@@ -8,7 +8,7 @@ mod plan;
 mod stamp;
 mod task;
 
-pub use array::{ArrayLine, ArrayView, CountsView, WorkerView};
+pub use array::{ArrayLine, ArrayView, CountsView};
 pub use plan::PlanView;
 pub use stamp::Stamp;
 pub use task::{Indices, TaskView};

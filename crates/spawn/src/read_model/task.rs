@@ -26,6 +26,17 @@ impl Indices {
         index.unwrap_or(position)
     }
 
+    /// The first position whose index is `index` or higher; `total` if there is none.
+    pub fn first_from(&self, index: u64, total: u64) -> u64 {
+        match &self.0 {
+            Some(indices) => indices.position_of(index).unwrap_or_else(|| {
+                let found = indices.iter().position(|at| at >= index);
+                found.map_or(total, |position| position as u64)
+            }),
+            None => index.min(total),
+        }
+    }
+
     /// The position of an index, if the array has it.
     pub fn position_of(&self, index: u64, total: u64) -> Option<u64> {
         match &self.0 {

@@ -6,6 +6,7 @@ mod progress;
 mod status;
 mod style;
 mod table;
+mod task_output;
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -17,6 +18,7 @@ pub use progress::Progress;
 pub use status::write_status;
 pub use style::Style;
 pub use table::{Align, Table};
+pub use task_output::{Shape, TaskOutput};
 
 use crate::cli::{Color, Format};
 use crate::error::CliError;

@@ -1,0 +1,76 @@
+//! `spawn cancel`: nothing more of an array is started, and what runs is stopped.
+
+use std::io::Write;
+
+use spawn_core::duration::Span;
+
+use super::{Exit, confirm::confirm};
+use crate::error::CliError;
+use crate::read_model::ArrayView;
+use crate::render::{Output, counted};
+use crate::session::Session;
+
+/// Cancel an array
+///
+/// Tasks that wait are not started any more. Scripts that run get a TERM signal
+/// and, after the notice, are killed.
+///
+/// Examples:
+///
+///   spawn cancel last
+///   spawn cancel array-20260127-abc123 --yes --notice 2m
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Array: its id, the start of one, its name, or `last`
+    #[arg(value_name = "ID")]
+    array: String,
+
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+
+    /// How long running scripts get to end by themselves
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    notice: Span,
+}
+
+/// Runs `spawn cancel`.
+pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
+    let (mut session, id) = Session::find(&args.array)?;
+    let before = ArrayView::new(&session.status(&id)?);
+    if !before.has_ended() {
+        let counts = before.line.counts.0;
+        let what = format!(
+            "this cancels `{}` ({id}): {} running, {} pending",
+            before.line.name,
+            counted(counts.running, "task"),
+            counts.pending
+        );
+        confirm(&what, args.yes, format!("spawn cancel {id} --yes"))?;
+        session.cancel(&id, args.notice.as_duration())?;
+    }
+    let after = ArrayView::new(&session.status(&id)?);
+    if output.json {
+        output.write_json(&after)?;
+        return Ok(Exit::Ok);
+    }
+    let style = output.style;
+    output.write(|out| {
+        let id = style.strong(id.as_str());
+        if before.has_ended() {
+            let word = style.array(before.line.state, before.line.state.word());
+            return writeln!(out, "{id} had ended already: {word}");
+        }
+        let counts = after.line.counts.0;
+        let cancelled = counted(counts.cancelled, "task");
+        writeln!(out, "{id}  {}: {cancelled}", style.warn("cancelled"))?;
+        if counts.running > 0 {
+            let scripts = counted(counts.running, "running script");
+            writeln!(out, "  {scripts} may take {} to end", args.notice)?;
+            writeln!(out, "\n  spawn status {} --wait", after.line.array_id)?;
+        }
+        Ok(())
+    })?;
+    Ok(Exit::Ok)
+}
