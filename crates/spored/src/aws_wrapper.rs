@@ -1,8 +1,9 @@
 //! The `aws` on a worker's PATH and in a shell that used `eval "$(spawn env)"`.
 //!
 //! Runs the real `aws` of the machine. Two things are mended on the way: version 1 of the AWS
-//! CLI ignores `AWS_ENDPOINT_URL` for SQS in nearly every region, so `--endpoint-url` is put on
-//! the command line; and a host that went idle is started again.
+//! CLI ignores `AWS_ENDPOINT_URL` for SQS in nearly every region, and older ones know no such
+//! variable at all, so `--endpoint-url` is put on the command line of the embedded services; and
+//! a host that went idle is started again.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -40,11 +41,14 @@ pub fn run(args: Vec<OsString>) -> i32 {
     126
 }
 
+/// The services that the embedded endpoint serves, as the AWS CLI calls them.
+const SERVED: [&str; 5] = ["s3", "s3api", "sqs", "dynamodb", "sts"];
+
 fn needs_endpoint(args: &[OsString]) -> bool {
     let names = |flag: &OsStr| {
         flag == "--endpoint-url" || flag.to_string_lossy().starts_with("--endpoint-url=")
     };
-    args.iter().any(|a| a == "sqs") && !args.iter().any(|a| names(a))
+    args.iter().any(|a| SERVED.iter().any(|s| a == s)) && !args.iter().any(|a| names(a))
 }
 
 /// The first `aws` on PATH that is not this program under another name.
@@ -65,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_sqs_calls_without_an_endpoint_are_mended() {
+    fn calls_of_the_embedded_services_are_mended() {
         let args = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
         assert!(needs_endpoint(&args("sqs create-queue --queue-name q")));
         assert!(needs_endpoint(&args("--output text sqs list-queues")));
@@ -75,7 +79,9 @@ mod tests {
         assert!(!needs_endpoint(&args(
             "--endpoint-url=http://x sqs list-queues"
         )));
-        assert!(!needs_endpoint(&args("s3 ls")));
+        assert!(needs_endpoint(&args("s3 ls")));
+        assert!(!needs_endpoint(&args("ec2 describe-instances")));
+        assert!(!needs_endpoint(&args("configure list")));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! what was not is gone as a whole.
 //!
 //! - [`SqliteLedger::group`] makes many calls one transaction. Outside a group every call is one.
-//! - What every claim changes is cached in memory ([`hot`]) and written once per transaction.
-//! - What a transition means is decided in `spawn_core`; [`transitions`] reads, asks and writes.
-//! - [`schema`] says what is stored, [`rows`] how, [`open`] what can be wrong with a file.
+//! - What every claim changes is cached in memory (`hot`) and written once per transaction.
+//! - What a transition means is decided in `spawn_core`; `transitions` reads, asks and writes.
+//! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file.
 
 mod hot;
 mod open;

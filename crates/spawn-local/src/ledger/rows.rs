@@ -11,7 +11,7 @@ use spawn_core::outcome::{Cause, Ending};
 use spawn_core::task::{Intent, Task, TaskState, Token, closing};
 use spawn_ports::ledger::{AgentId, AttemptRow, LogSpan, TaskRow};
 
-/// The columns of an attempt's end, in the order [`end_from`] reads them.
+/// The columns of an attempt's end, in the order [`execution_from`] reads them.
 macro_rules! end_columns {
     () => {
         "agent, started_at, ended_at, cause, exit_code, signal, message, log_offset, log_len"

@@ -107,8 +107,10 @@ pub(super) fn tell(link: BorrowedFd<'_>, what: &ToInit<'_>) -> io::Result<()> {
 /// The init's end: one message into `buffer`. `None` if the agent is gone.
 pub(super) fn hear_agent<'b>(
     link: BorrowedFd<'_>,
-    buffer: &'b mut [u8],
+    buffer: &'b mut Vec<u8>,
 ) -> io::Result<Option<ToInit<'b>>> {
+    let ahead = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    buffer.resize(recv(link.as_raw_fd(), &mut [], ahead)?, 0);
     let n = recv(link.as_raw_fd(), buffer, MsgFlags::empty())?;
     Ok(match buffer[..n].split_first() {
         None => None,
