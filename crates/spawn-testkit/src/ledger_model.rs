@@ -9,10 +9,13 @@
 //! same in both; at the end of a history every task is run to its end: nothing is lost.
 //! `PROPTEST_CASES` sets how many histories are played.
 
+mod history;
+
+pub use history::{Forgery, Step, histories};
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
@@ -25,104 +28,6 @@ use spawn_ports::ledger::{
 };
 
 use crate::MemoryLedger;
-
-/// One step of a history. Numbers pick among what there is, so that every step means something.
-#[derive(Debug, Clone)]
-pub enum Step {
-    /// Submits an array.
-    Submit {
-        /// How many tasks.
-        total: u64,
-        /// Retries for each cause.
-        retries: u32,
-        /// First backoff, in milliseconds.
-        backoff: u64,
-    },
-    /// Enrols an agent with an array.
-    Enroll(usize),
-    /// An agent claims.
-    Claim {
-        /// Which agent.
-        agent: usize,
-        /// How many tasks.
-        want: u32,
-    },
-    /// An agent commits some leases.
-    Commit {
-        /// Which agent; the leases' own if `None`.
-        agent: Option<usize>,
-        /// Which leases, newest first, and how they ended.
-        leases: Vec<(usize, Forgery, Cause)>,
-    },
-    /// An agent hands leases back.
-    Release {
-        /// Which leases, newest first.
-        lease: usize,
-        /// How many positions besides.
-        more: u64,
-        /// What is wrong with the token.
-        forgery: Forgery,
-    },
-    /// An agent ends.
-    EndAgent(usize),
-    /// An array is closed.
-    Close(usize, Intent),
-    /// Time passes, in milliseconds.
-    Pass(u64),
-}
-
-/// What a commit gets wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forgery {
-    /// Nothing.
-    Genuine,
-    /// Its token is one too old.
-    Older,
-    /// Its token was not given out yet.
-    Newer,
-    /// It carries no token.
-    None,
-    /// Its position is beyond the array.
-    Beyond,
-}
-
-/// Histories of up to `longest` steps.
-pub fn histories(longest: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..longest)
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let submit = (1_u64..12, 0_u32..3, prop_oneof![Just(0), 1_u64..3_000]);
-    let forgery = prop_oneof![
-        12 => Just(Forgery::Genuine),
-        1 => Just(Forgery::Older),
-        1 => Just(Forgery::Newer),
-        1 => Just(Forgery::None),
-        1 => Just(Forgery::Beyond),
-    ];
-    let cause = prop_oneof![
-        4 => Just(Cause::Succeeded),
-        6 => proptest::sample::select(&Cause::ALL[..]),
-    ];
-    let leases = proptest::collection::vec((0_usize..6, forgery.clone(), cause), 1..5);
-    let agent = prop_oneof![4 => Just(None), 1 => (0_usize..4).prop_map(Some)];
-    let intent = prop_oneof![
-        Just(Intent::Cancel),
-        Just(Intent::Expired),
-        Just(Intent::Run)
-    ];
-    prop_oneof![
-        2 => submit.prop_map(|(total, retries, backoff)| Step::Submit { total, retries, backoff }),
-        3 => (0_usize..3).prop_map(Step::Enroll),
-        8 => (0_usize..4, 0_u32..6).prop_map(|(agent, want)| Step::Claim { agent, want }),
-        8 => (agent, leases).prop_map(|(agent, leases)| Step::Commit { agent, leases }),
-        2 => (0_usize..6, 0_u64..3, forgery)
-            .prop_map(|(lease, more, forgery)| Step::Release { lease, more, forgery }),
-        2 => (0_usize..4).prop_map(Step::EndAgent),
-        1 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
-        4 => (0_u64..4_000).prop_map(Step::Pass),
-    ]
-}
 
 /// Plays random histories against fresh ledgers.
 ///
