@@ -62,12 +62,16 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
             let word = style.array(before.line.state, before.line.state.word());
             return writeln!(out, "{id} had ended already: {word}");
         }
-        let counts = after.line.counts.0;
-        let cancelled = counted(counts.cancelled, "task");
-        writeln!(out, "{id}  {}: {cancelled}", style.warn("cancelled"))?;
-        if counts.running > 0 {
-            let scripts = counted(counts.running, "running script");
-            writeln!(out, "  {scripts} may take {} to end", args.notice)?;
+        let running = after.line.counts.0.running;
+        let word = after.line.state.word();
+        writeln!(out, "{id}  {}", style.array(after.line.state, word))?;
+        if running > 0 {
+            let scripts = counted(running, "script");
+            writeln!(
+                out,
+                "  {scripts} still running, for {} at most",
+                args.notice
+            )?;
             writeln!(out, "\n  spawn status {} --wait", after.line.array_id)?;
         }
         Ok(())

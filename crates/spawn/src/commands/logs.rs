@@ -299,10 +299,16 @@ impl Logs<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             records => records.map_err(reading(&place.log))?,
         };
+        let mut is_within = false;
         for record in records {
             let record = record.map_err(reading(&place.log))?;
             if (record.position, record.attempt) == (place.position, place.attempt) {
                 self.out.record(&record).map_err(CliError::Output)?;
+                is_within = true;
+            } else if is_within {
+                // An attempt's records are one region: this is the agent's next task.
+                place.end = Some(place.at);
+                break;
             }
             place.at = record.next;
         }

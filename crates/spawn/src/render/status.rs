@@ -39,18 +39,22 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
         write!(out, ", about {} to go", human_seconds(eta as f64))?;
     }
     writeln!(out)?;
-    if line.interrupted + line.workers_lost > 0 {
-        writeln!(
-            out,
-            "  again    {} interrupted, {} lost with their worker; those tasks run again",
-            counted(line.interrupted, "attempt"),
-            line.workers_lost
-        )?;
+    let lost = [
+        (line.interrupted, "interrupted"),
+        (line.workers_lost, "lost with their worker"),
+    ];
+    let lost: Vec<String> = lost
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, how)| format!("{} {how}", counted(*n, "attempt")))
+        .collect();
+    if !lost.is_empty() {
+        writeln!(out, "  besides  {}", lost.join(", "))?;
     }
     if let Some(why) = &view.held_up {
         writeln!(out, "  {}  {why}", style.warn("held up"))?;
     }
-    if !view.workers.is_empty() {
+    if !view.workers.is_empty() && !view.has_ended() {
         writeln!(out)?;
         write_workers(out, view, style)?;
     }

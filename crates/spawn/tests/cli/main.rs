@@ -1,0 +1,11 @@
+//! The commands, run as their users run them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod environment;
+mod help;
+mod launching;
+mod output;
+mod refusals;
+mod watching;
