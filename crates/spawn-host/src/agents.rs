@@ -1,5 +1,6 @@
 //! What agents say, and how they start and end.
 
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -12,12 +13,14 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::pace::fair_share;
 use spawn_local::ledger::SqliteLedger;
+use spawn_local::sandbox::limits::{self, Group, Limits};
 use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
 use spawn_local::worker_name;
 use spawn_ports::ledger::{AgentId, Commit, Ledger, LedgerError, NewAgent};
 use spawn_spec::Program;
 
+use crate::arrays::LiveArray;
 use crate::host::Desk;
 use crate::peers::PeerId;
 
@@ -49,6 +52,15 @@ pub struct Agent {
     pub heard: Instant,
     /// Whether it was told that nothing is left.
     pub retired: bool,
+}
+
+/// The processors and memory of the instance type that was asked for, if it is a known one.
+fn limits_of(array: &LiveArray) -> Option<Limits> {
+    let shape = array.submission.launch.instance_type.as_ref()?.shape()?;
+    Some(Limits {
+        cpus: shape.vcpus,
+        memory_bytes: shape.memory_mib << 20,
+    })
 }
 
 impl Agent {
@@ -156,6 +168,8 @@ impl Desk {
     ) -> Result<(), LedgerError> {
         let agent = &self.agents[&peer];
         let (array_id, slot, pid) = (agent.array.clone(), agent.slot, agent.pid);
+        let limits = self.arrays.get(&array_id).and_then(limits_of);
+        let group = self.limit(pid, limits);
         let Some(array) = self.arrays.get(&array_id) else {
             self.peers.send(peer, &ToAgent::Retire);
             return Ok(());
@@ -196,6 +210,7 @@ impl Desk {
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
+            group,
             ttl_ms: array.deadline.micros_since(now) / 1000,
             job_dir: path(self.home.job(&array_id)),
             worker_dir: path(self.home.worker(id)),
@@ -213,7 +228,37 @@ impl Desk {
         Ok(())
     }
 
-    fn task_env(&self, array: &crate::arrays::LiveArray) -> Vec<(String, String)> {
+    /// Whether workers can be given limits here.
+    pub(crate) fn can_limit(&self) -> bool {
+        *self.limits.get_or_init(|| {
+            let prefix = self.group_prefix();
+            limits::remove_left(&prefix);
+            limits::available(&format!("{prefix}probe"))
+        })
+    }
+
+    /// The start of the names of this home's control groups.
+    fn group_prefix(&self) -> String {
+        let mut hash = std::hash::DefaultHasher::new();
+        self.home.root().hash(&mut hash);
+        format!("spawn-{:016x}-", hash.finish())
+    }
+
+    fn limit(&mut self, pid: u32, limits: Option<Limits>) -> Option<Group> {
+        let limits = limits.filter(|_| self.can_limit())?;
+        match Group::create(&format!("{}{pid}", self.group_prefix()), limits) {
+            Ok(group) => {
+                self.groups.insert(pid as i32, group.clone());
+                Some(group)
+            }
+            Err(e) => {
+                eprintln!("no limits for agent process {pid}: {e}");
+                None
+            }
+        }
+    }
+
+    fn task_env(&self, array: &LiveArray) -> Vec<(String, String)> {
         let submission = &array.submission;
         let mut env = submission.shell_env.clone();
         if !submission.real_aws {

@@ -1,5 +1,6 @@
 //! The host's loop: wait, take in, do it in one transaction, answer, see who needs an agent.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::AsFd;
@@ -18,6 +19,7 @@ use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
 use spawn_local::ledger::{Durability, SqliteLedger};
+use spawn_local::sandbox::limits::Group;
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::{Answer, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
@@ -59,6 +61,10 @@ pub(crate) struct Desk {
     pub(crate) credentials: Credentials,
     pub(crate) isolation: Isolation,
     pub(crate) isolation_known: bool,
+    /// Whether control groups can be made here, once that was asked.
+    pub(crate) limits: OnceCell<bool>,
+    /// The control groups of agents, by process.
+    pub(crate) groups: HashMap<i32, Group>,
     pub(crate) started_at: UnixMicros,
     pub(crate) cores: u32,
     pub(crate) closing: bool,
@@ -115,6 +121,8 @@ impl Host {
             credentials,
             isolation: wanted_isolation(),
             isolation_known: false,
+            limits: OnceCell::new(),
+            groups: HashMap::new(),
             started_at: wall_clock(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             closing: false,
@@ -457,6 +465,9 @@ impl Desk {
             let Some(pid) = status.pid().filter(|_| status != WaitStatus::StillAlive) else {
                 return;
             };
+            if let Some(group) = self.groups.remove(&pid.as_raw()) {
+                group.remove();
+            }
             if let Some(Some(dir)) = self.ending.remove(&pid.as_raw()) {
                 // Much may lie in it; the loop does not wait for that.
                 std::thread::spawn(move || {

@@ -102,6 +102,7 @@ impl Desk {
             endpoint_port: self.endpoint_port,
             agents: self.agents.len() as u32,
             unfinished: self.arrays.values().filter(|a| a.unfinished > 0).count() as u32,
+            limits: self.can_limit(),
             isolation: self.isolation_known.then_some(self.isolation),
         }
     }

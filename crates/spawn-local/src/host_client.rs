@@ -139,6 +139,7 @@ impl HostClient {
                 endpoint_port: 0,
                 agents: 0,
                 unfinished: 0,
+                limits: false,
                 isolation: None,
             },
         };

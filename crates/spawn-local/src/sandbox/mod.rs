@@ -16,10 +16,11 @@
 //! run as the user who launched them and can do what that user can.
 //!
 //! [`world`] builds, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
-//! the agent say, [`processes`] reads `/proc`.
+//! the agent say, [`limits`] bounds memory and processors, [`processes`] reads `/proc`.
 
 pub mod init;
 pub mod init_link;
+pub mod limits;
 pub mod processes;
 pub mod tidy;
 pub mod world;

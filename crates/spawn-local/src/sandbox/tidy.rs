@@ -150,7 +150,7 @@ mod tests {
 
         fs::create_dir_all(root.join("deep/locked/in")).unwrap();
         fs::write(root.join("deep/locked/in/file"), "x").unwrap();
-        fs::set_permissions(root.join("deep/locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("deep/locked"), fs::Permissions::from_mode(0o0)).unwrap();
         fs::write(root.join(".hidden"), "x").unwrap();
         fs::write(root.join("a/beside"), "x").unwrap();
         std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();

@@ -11,6 +11,8 @@ use spawn_core::outcome::StopCause;
 use spawn_core::task::Token;
 use spawn_ports::ledger::{AgentId, Claim, Commit};
 
+use crate::sandbox::limits::Group;
+
 /// How far a worker's tasks are kept apart from the rest of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -121,6 +123,8 @@ pub struct Job {
     pub ttl_ms: u64,
     /// Whether output and outcomes survive a loss of power.
     pub durable: bool,
+    /// The control group to live in, if the worker has limits.
+    pub group: Option<Group>,
     /// The array's files.
     pub job_dir: String,
     /// This worker's directories.

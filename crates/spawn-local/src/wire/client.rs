@@ -135,6 +135,8 @@ pub struct HostInfo {
     pub agents: u32,
     /// Arrays with unfinished tasks.
     pub unfinished: u32,
+    /// Whether workers can be given the memory and processors of an instance type.
+    pub limits: bool,
     /// Isolation that agents reach, once one has tried.
     pub isolation: Option<Isolation>,
 }

@@ -55,7 +55,7 @@ impl Attempt {
     }
 
     /// Judges an attempt whose leader ended with wait status `status`.
-    pub fn judge(&self, status: i32, world: &World) -> Report {
+    pub fn judge(&self, status: i32, world: &World, out_of_memory: bool) -> Report {
         let exit = if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
         } else {
@@ -72,7 +72,12 @@ impl Attempt {
                 Some(complaint),
             ),
         };
-        let mut report = judge(exit, said.as_ref(), self.supervisor.stopping(), false);
+        let mut report = judge(
+            exit,
+            said.as_ref(),
+            self.supervisor.stopping(),
+            out_of_memory,
+        );
         if report.ending.message.is_none() {
             report.ending.message = complaint;
         }

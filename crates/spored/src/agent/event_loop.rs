@@ -13,6 +13,7 @@ use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_core::pace::Pace;
 use spawn_core::supervise::{Action, Supervisor};
 use spawn_core::task::Token;
+use spawn_local::sandbox::limits::Group;
 use spawn_local::sandbox::{Departing, FromInit, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
@@ -53,6 +54,8 @@ pub struct Agent {
     asked: bool,
     /// Nothing more is started.
     leaving: bool,
+    /// Processes of this worker that the kernel has killed for want of memory.
+    out_of_memory_kills: u64,
     /// When the host last heard of us.
     said: Duration,
 }
@@ -84,6 +87,7 @@ impl Agent {
             pace: Pace::new(),
             asked: false,
             leaving: false,
+            out_of_memory_kills: 0,
             said: Duration::ZERO,
             job,
         })
@@ -315,7 +319,16 @@ impl Agent {
             .drain(current.task.position, current.task.attempt)?;
         let mut usable = true;
         let mut report = match heard {
-            FromInit::Ended { status, .. } => current.judge(status, &self.world),
+            FromInit::Ended { status, .. } => {
+                let kills = self
+                    .job
+                    .group
+                    .as_ref()
+                    .map_or(0, Group::out_of_memory_kills);
+                let out_of_memory = kills > self.out_of_memory_kills;
+                self.out_of_memory_kills = kills;
+                current.judge(status, &self.world, out_of_memory)
+            }
             FromInit::NotStarted { errno } => launch_failed(format!(
                 "cannot start `{}`: {}",
                 self.job

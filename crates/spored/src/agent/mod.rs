@@ -55,6 +55,9 @@ fn serve() -> io::Result<()> {
     };
     // The log lies in the home, which the world may hide: it is opened first and kept open.
     let log = TaskLog::create(job.log.as_ref())?;
+    if let Some(group) = &job.group {
+        group.join()?;
+    }
     environment::make_shims(&job)?;
     match World::build(&world_plan(&job)) {
         Ok(world) => {
