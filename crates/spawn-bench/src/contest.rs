@@ -106,12 +106,12 @@ impl Runner {
             .spawn()
             .map_err(|e| Trouble::Failed(format!("cannot start `{name}`: {e}")))?;
         let pid = Pid::from_raw(child.id() as i32);
-        let (status, cpu) = match wait(pid, limit)? {
+        let (status, cpu) = match wait(pid, limit, was_interrupted)? {
             Some(ended) => ended,
             None => {
                 let _ = kill(pid, Signal::SIGKILL);
                 reap(pid)?;
-                if INTERRUPTED.load(Ordering::Relaxed) {
+                if was_interrupted() {
                     return Err(Trouble::Interrupted);
                 }
                 let why = format!("`{name}` had not ended after {} s", limit.as_secs());
@@ -121,8 +121,12 @@ impl Runner {
         let wall = began.elapsed();
         if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != 0 {
             let said = fs::read_to_string(&err).unwrap_or_default();
-            let line = said.lines().next().unwrap_or("without a word");
-            return Err(Trouble::Failed(format!("`{name}` failed: {line}")));
+            let line = said.lines().next().unwrap_or("no word about it");
+            let how = match libc::WIFEXITED(status) {
+                true => format!("exited with {}", libc::WEXITSTATUS(status)),
+                false => format!("was killed by signal {}", libc::WTERMSIG(status)),
+            };
+            return Err(Trouble::Failed(format!("`{name}` {how}: {line}")));
         }
         let output = String::from_utf8_lossy(&fs::read(&out)?).into_owned();
         let cost = Cost { wall, cpu };
@@ -137,12 +141,21 @@ pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// Whether the user pressed Ctrl-C.
+pub fn was_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Waits for a child of this process; its wait status and processor time, or nothing if it has
-/// not ended after `limit`, or the user pressed Ctrl-C.
+/// not ended after `limit`, or earlier if `give_up` says so when a signal has come.
 ///
 /// # Errors
 /// If there is no such child.
-pub fn wait(pid: Pid, limit: Duration) -> Result<Option<(i32, Duration)>, Trouble> {
+pub fn wait(
+    pid: Pid,
+    limit: Duration,
+    give_up: impl Fn() -> bool,
+) -> Result<Option<(i32, Duration)>, Trouble> {
     let deadline = Instant::now() + limit;
     let end = pidfd(pid)?;
     loop {
@@ -153,7 +166,7 @@ pub fn wait(pid: Pid, limit: Duration) -> Result<Option<(i32, Duration)>, Troubl
             revents: 0,
         };
         let ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if give_up() {
             return Ok(None);
         }
         // SAFETY: one descriptor, which lives for the call.
@@ -253,7 +266,7 @@ mod tests {
         assert_eq!(ran.output, "said\n");
         assert!(ran.cost.wall >= Duration::from_millis(50));
         let failed = sh("echo why >&2; exit 3", long).unwrap_err();
-        assert_eq!(failed.to_string(), "`/bin/sh` failed: why");
+        assert_eq!(failed.to_string(), "`/bin/sh` exited with 3: why");
         let late = sh("sleep 60", Duration::from_millis(20)).unwrap_err();
         assert!(late.to_string().contains("had not ended"), "{late}");
         fs::remove_dir_all(dir).unwrap();

@@ -7,8 +7,10 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::ptr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use lexopt::prelude::*;
+use nix::unistd::{ForkResult, fork};
 
 unsafe extern "C" {
     // The process's own environment, as the C library keeps it.
@@ -36,10 +38,7 @@ pub struct Tally {
 
 impl Order {
     /// Reads `[-j SLOTS] [-n TASKS] [--] PROGRAM [ARGUMENT...]` from this process's arguments.
-    ///
-    /// # Errors
-    /// If they are anything else.
-    pub fn from_args() -> Result<Order, lexopt::Error> {
+    fn from_args() -> Result<Order, lexopt::Error> {
         Order::parse(lexopt::Parser::from_env())
     }
 
@@ -112,6 +111,93 @@ impl Program {
     }
 }
 
+/// What the slots share: how far they are.
+#[derive(Default)]
+struct Progress {
+    taken: AtomicU32,
+    ended: AtomicU32,
+    failed: AtomicU32,
+}
+
+impl Order {
+    /// Runs all tasks: one process for each slot, which prepares itself and then takes a task
+    /// and waits for it, again and again. A single process would be no floor: it stands still
+    /// while a child of its own is on its way to its program.
+    ///
+    /// `start` starts one task as the only child of its process; it has failed if that child
+    /// ends with anything but 0.
+    ///
+    /// # Errors
+    /// The system's, or if a slot could not go on; it has said why on standard error.
+    pub fn run(
+        &self,
+        prepare: impl Fn(u32) -> io::Result<()>,
+        start: impl Fn() -> io::Result<libc::pid_t>,
+    ) -> io::Result<Tally> {
+        let progress = shared_progress()?;
+        for slot in 0..self.slots {
+            // SAFETY: a floor has one thread, so its copy may do anything.
+            match unsafe { fork() }? {
+                ForkResult::Parent { .. } => {}
+                ForkResult::Child => {
+                    let served = prepare(slot).and_then(|()| self.serve(progress, &start));
+                    if let Err(e) = &served {
+                        eprintln!("slot {slot}: {e}");
+                    }
+                    std::process::exit(i32::from(served.is_err()));
+                }
+            }
+        }
+        let mut broken = false;
+        while let Some(status) = wait_any()? {
+            broken |= status != 0;
+        }
+        if broken {
+            return Err(io::Error::other("a slot could not go on"));
+        }
+        Ok(Tally {
+            ended: progress.ended.load(Ordering::Relaxed),
+            failed: progress.failed.load(Ordering::Relaxed),
+        })
+    }
+
+    fn serve(
+        &self,
+        progress: &Progress,
+        start: impl Fn() -> io::Result<libc::pid_t>,
+    ) -> io::Result<()> {
+        while progress.taken.fetch_add(1, Ordering::Relaxed) < self.tasks {
+            start()?;
+            let status = wait_any()?.ok_or(io::ErrorKind::NotFound)?;
+            progress.ended.fetch_add(1, Ordering::Relaxed);
+            let failed = u32::from(status != 0);
+            progress.failed.fetch_add(failed, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Counters in memory that forked processes share. Never unmapped.
+fn shared_progress() -> io::Result<&'static Progress> {
+    // SAFETY: a new anonymous mapping, of whatever address the system likes.
+    let at = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            size_of::<Progress>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is large enough, aligned to a page, zeroed, which is a value of the
+    // counters, and lives until the process ends; all access to it is atomic.
+    Ok(unsafe { &*at.cast::<Progress>() })
+}
+
 /// Waits for any child. Its wait status; `None` if there is no child.
 ///
 /// # Errors
@@ -132,18 +218,23 @@ pub fn wait_any() -> io::Result<Option<i32>> {
     }
 }
 
-/// The end of a floor program: prints the tally, or why there is none, and gives the exit code.
-pub fn conclude(name: &str, result: io::Result<Tally>) -> i32 {
-    match result {
-        Ok(tally) => {
+/// A floor program: reads its order, has `run` follow it, prints the tally or why there is none.
+pub fn main(name: &str, run: impl FnOnce(&Order) -> io::Result<Tally>) -> ! {
+    let code = match Order::from_args().map(|order| run(&order)) {
+        Ok(Ok(tally)) => {
             println!("ended {} failed {}", tally.ended, tally.failed);
             i32::from(tally.failed > 0)
         }
-        Err(e) => {
+        Ok(Err(e)) => {
             eprintln!("{name}: {e}");
             3
         }
-    }
+        Err(e) => {
+            eprintln!("{name}: {e}");
+            2
+        }
+    };
+    std::process::exit(code)
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ use crate::programs::Programs;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Longest that a command may take that is expected to take milliseconds.
 pub const SHORT: Duration = Duration::from_secs(60);
+/// Longest that a host may take to end.
+const TO_END: Duration = Duration::from_secs(20);
 /// A host that this program could not stop ends by itself after so many idle seconds.
 const IDLE_SECONDS: &str = "60";
 
@@ -136,27 +138,25 @@ impl<'a> Home<'a> {
     /// agents' and their tasks'.
     ///
     /// # Errors
-    /// If it does not stop when asked; it is killed then.
+    /// If it does not end when told to; it is killed then.
     pub fn stop(&mut self) -> Result<Duration, Trouble> {
         let Some(host) = self.host.take() else {
             return Ok(Duration::ZERO);
         };
-        let asked = self
-            .runner
-            .run(self.spawn().args(["local", "stop", "--yes"]), SHORT);
-        if asked.is_err() {
+        let mut stop = self.spawn();
+        stop.args(["local", "stop", "--yes"]);
+        if contest::was_interrupted() || self.runner.run(&mut stop, SHORT).is_err() {
             let _ = kill(host, Signal::SIGTERM);
         }
-        match contest::wait(host, Duration::from_secs(20))? {
-            Some((_, cpu)) => asked.map(|_| cpu),
-            None => {
-                // A second Ctrl-C, or a host that hangs.
-                let _ = kill(host, Signal::SIGKILL);
-                Err(Trouble::Failed(
-                    "the host did not stop; it was killed".into(),
-                ))
-            }
+        // Also after a Ctrl-C: agents and tasks end in order only if their host does.
+        if let Some((_, cpu)) = contest::wait(host, TO_END, || false)? {
+            return Ok(cpu);
         }
+        let _ = kill(host, Signal::SIGKILL);
+        let _ = contest::wait(host, TO_END, || false);
+        Err(Trouble::Failed(
+            "the host did not stop; it was killed".into(),
+        ))
     }
 }
 

@@ -73,7 +73,7 @@ fn the_bench_reports_the_floors() {
     }
     let (code, out, _) = run(BENCH, &["dispatch", "--tasks", "20", "--only", "floors"]);
     assert_eq!(code, 0);
-    assert!(out.contains("true: floor-bare: wall"), "{out}");
+    assert!(out.contains("true, floor-bare, wall"), "{out}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn measure_task(bench: &Bench, task: &Task, report: &mut Report) -> Result<(), T
                 Err(Trouble::Interrupted) => return Err(Trouble::Interrupted),
                 Err(Trouble::Failed(why)) => {
                     progress(&format!("SKIPPED {title}: {why}"));
-                    let note = format!("{}: {title} is missing: {why}", task.title);
+                    let note = format!("{}, {title}: no figure: {why}", task.title);
                     report.notes.push(note);
                     broken.push(*contestant);
                 }
@@ -155,7 +155,7 @@ fn rows(task: &Task, all: &[(Contestant, Vec<Round>)], report: &mut Report) {
             let Some(measured) = Spread::of(rounds.iter().map(figure)) else {
                 continue;
             };
-            let what = format!("{}: {}: {kind}", task.title, contestant.title());
+            let what = format!("{}, {}, {kind}", task.title, contestant.title());
             let mut row = Row::new(what, Unit::Millis, measured);
             let baseline = contestant.baseline().and_then(|(base, goal)| {
                 let (_, rounds) = all.iter().find(|(c, _)| *c == base)?;
@@ -181,7 +181,7 @@ fn rows(task: &Task, all: &[(Contestant, Vec<Round>)], report: &mut Report) {
         let parts: [(&str, Part); 2] = [("host", |m| m.host), ("agents", |m| m.agents)];
         for (name, part) in parts {
             if let Some(spread) = Spread::of(memory.iter().map(|m| megabytes(part(m)))) {
-                let what = format!("{}: {}: memory, {name}", task.title, contestant.title());
+                let what = format!("{}, {}, {name} memory", task.title, contestant.title());
                 report.rows.push(Row::new(what, Unit::Megabytes, spread));
             }
         }
