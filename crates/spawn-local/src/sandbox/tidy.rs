@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that is emptied for each task, and usually is empty already.
@@ -14,35 +14,21 @@ pub struct Scratch {
     dir: OwnedFd,
     /// Left alone, with everything in them: directories bound into this one.
     keep: Vec<PathBuf>,
-    /// Made anew each time.
-    make: Vec<PathBuf>,
 }
 
 impl Scratch {
-    /// The directory at `path`, sparing `keep` and always holding the directories `make`.
-    pub fn new(path: PathBuf, keep: Vec<PathBuf>, make: Vec<PathBuf>) -> io::Result<Scratch> {
+    /// The directory at `path`, sparing `keep`.
+    pub fn new(path: PathBuf, keep: Vec<PathBuf>) -> io::Result<Scratch> {
         let dir = fs::File::open(&path)?.into();
-        Ok(Scratch {
-            path,
-            dir,
-            keep,
-            make,
-        })
+        Ok(Scratch { path, dir, keep })
     }
 
     /// Removes everything that tasks left in it.
     pub fn empty(&self) -> io::Result<()> {
-        if self.keep.is_empty() && self.make.is_empty() && is_empty(&self.dir)? {
+        if self.keep.is_empty() && is_empty(&self.dir)? {
             return Ok(());
         }
-        empty_but(&self.path, &self.keep)?;
-        for dir in &self.make {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(dir)?;
-        }
-        Ok(())
+        empty_but(&self.path, &self.keep)
     }
 }
 
@@ -145,8 +131,7 @@ mod tests {
         let kept = root.join("a/kept");
         fs::create_dir_all(&kept).unwrap();
         fs::write(kept.join("file"), "x").unwrap();
-        let home = root.join("home/me");
-        let scratch = Scratch::new(root.clone(), vec![kept.clone()], vec![home.clone()]).unwrap();
+        let scratch = Scratch::new(root.clone(), vec![kept.clone()]).unwrap();
 
         fs::create_dir_all(root.join("deep/locked/in")).unwrap();
         fs::write(root.join("deep/locked/in/file"), "x").unwrap();
@@ -161,15 +146,15 @@ mod tests {
             .map(|e| e.unwrap().file_name())
             .collect();
         left.sort();
-        assert_eq!(left, ["a", "home"]);
-        assert!(kept.join("file").exists() && !root.join("a/beside").exists() && home.exists());
+        assert_eq!(left, ["a"]);
+        assert!(kept.join("file").exists() && !root.join("a/beside").exists());
         assert!(Path::new("/etc/passwd").exists());
     }
 
     #[test]
     fn emptiness_is_seen_each_time() {
         let dir = tempfile::tempdir().unwrap();
-        let scratch = Scratch::new(dir.path().to_owned(), vec![], vec![]).unwrap();
+        let scratch = Scratch::new(dir.path().to_owned(), vec![]).unwrap();
         for _ in 0..2 {
             assert!(is_empty(&scratch.dir).unwrap());
             fs::write(dir.path().join("f"), "x").unwrap();

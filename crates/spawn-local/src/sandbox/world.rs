@@ -32,8 +32,6 @@ pub struct WorldPlan {
     pub worker: PathBuf,
     /// Directories on the tasks' PATH; those under a private directory stay visible, read-only.
     pub path: Vec<PathBuf>,
-    /// The tasks' HOME; made, empty, where it lies under a private directory.
-    pub home: Option<PathBuf>,
 }
 
 /// Why a world cannot be built as planned.
@@ -59,6 +57,8 @@ pub struct World {
     pub work: PathBuf,
     /// Where `spored complete` leaves its word.
     pub control: PathBuf,
+    /// A home directory for tasks whose own lies in a place that is private here.
+    pub home: PathBuf,
     /// Stand-ins for programs that the machine has under another name only.
     pub shims: PathBuf,
     per_task: Vec<Scratch>,
@@ -66,6 +66,12 @@ pub struct World {
 }
 
 impl World {
+    /// Whether tasks see another directory than the agent's user under this path.
+    pub fn hides(&self, path: &Path) -> bool {
+        let private = ["/tmp", "/var/tmp", "/dev/shm"];
+        self.isolation > Isolation::Shared && private.iter().any(|p| path.starts_with(p))
+    }
+
     /// Empties the working directory, for the next task.
     pub fn tidy_task(&self) -> io::Result<()> {
         self.per_task.iter().try_for_each(Scratch::empty)
@@ -82,7 +88,7 @@ impl World {
     /// # Errors
     /// The process may be half-way inside then, and should end.
     pub fn build(plan: &WorldPlan) -> Result<World, WorldError> {
-        for dir in ["tmp", "vartmp", "work", "control", "shims"] {
+        for dir in ["tmp", "vartmp", "home", "work", "control", "shims"] {
             make_dir(&plan.worker.join(dir))?;
         }
         for dir in ["tmp", "vartmp"] {
@@ -103,6 +109,7 @@ impl World {
             (&plan.job, "job", true),
             (&plan.bin, "bin", true),
             (&plan.worker.join("work"), "work", false),
+            (&plan.worker.join("home"), "home", false),
             (&plan.worker.join("control"), "control", false),
             (&plan.worker.join("shims"), "shims", true),
         ] {
@@ -110,8 +117,7 @@ impl World {
         }
 
         let mut per_sandbox = Vec::new();
-        let privates = [("tmp", "/tmp"), ("vartmp", "/var/tmp")];
-        for (own, at) in privates {
+        for (own, at) in [("tmp", "/tmp"), ("vartmp", "/var/tmp")] {
             let inside = root.join(at.trim_start_matches('/'));
             if !inside.is_dir() {
                 continue;
@@ -122,30 +128,30 @@ impl World {
             for dir in plan.path.iter().filter(|p| under(p)) {
                 keep.extend(expose(dir, &root, at)?);
             }
-            let make = plan.home.iter().filter(|p| under(p)).cloned().collect();
-            per_sandbox.push((PathBuf::from(at), keep, make));
+            per_sandbox.push((PathBuf::from(at), keep));
         }
         let shm = root.join("dev/shm");
         if shm.is_dir() {
             mount_new("tmpfs", &shm, "mode=1777")?;
-            per_sandbox.push((PathBuf::from("/dev/shm"), Vec::new(), Vec::new()));
+            per_sandbox.push((PathBuf::from("/dev/shm"), Vec::new()));
         }
         enter_root(&root)?;
 
-        let scratch = |(path, keep, make): (PathBuf, Vec<PathBuf>, Vec<PathBuf>)| {
-            Scratch::new(path.clone(), keep, make)
-                .map_err(failed(format!("open {}", path.display())))
+        per_sandbox.push((PathBuf::from("/spawn/home"), Vec::new()));
+        let scratch = |(path, keep): (PathBuf, Vec<PathBuf>)| {
+            Scratch::new(path.clone(), keep).map_err(failed(format!("open {}", path.display())))
         };
         let world = World {
             isolation: plan.isolation,
             job: "/spawn/job".into(),
             bin: "/spawn/bin".into(),
             work: "/spawn/work".into(),
+            home: "/spawn/home".into(),
             control: "/spawn/control".into(),
             shims: "/spawn/shims".into(),
             per_task: vec![
-                scratch(("/spawn/work".into(), vec![], vec![]))?,
-                scratch(("/spawn/control".into(), vec![], vec![]))?,
+                scratch(("/spawn/work".into(), vec![]))?,
+                scratch(("/spawn/control".into(), vec![]))?,
             ],
             per_sandbox: per_sandbox
                 .into_iter()
@@ -162,8 +168,7 @@ impl World {
         let work = plan.worker.join("work");
         let control = plan.worker.join("control");
         let scratch = |path: &PathBuf| {
-            Scratch::new(path.clone(), vec![], vec![])
-                .map_err(failed(format!("open {}", path.display())))
+            Scratch::new(path.clone(), vec![]).map_err(failed(format!("open {}", path.display())))
         };
         Ok(World {
             isolation: Isolation::Shared,
@@ -172,6 +177,7 @@ impl World {
             per_task: vec![scratch(&work)?, scratch(&control)?],
             per_sandbox: Vec::new(),
             shims: plan.worker.join("shims"),
+            home: plan.worker.join("home"),
             work,
             control,
         })

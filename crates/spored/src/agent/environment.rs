@@ -63,10 +63,16 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
 
     let size = job.indices.len().to_string();
     let mut vars: Vec<(String, String)> = job.env.clone();
+    let hidden_home = vars
+        .iter()
+        .any(|(n, v)| n == "HOME" && world.hides(Path::new(v)));
     let mut set = |name: &str, value: &str| {
         vars.retain(|(n, _)| n != name);
         vars.push((name.to_owned(), value.to_owned()));
     };
+    if hidden_home {
+        set("HOME", &world.home.display().to_string());
+    }
     set("PATH", &path);
     set("PWD", &world.work.display().to_string());
     set(CONTROL, &world.control.display().to_string());

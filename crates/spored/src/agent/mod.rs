@@ -81,11 +81,6 @@ fn world_plan(job: &Job) -> WorldPlan {
         bin: job.bin_dir.clone().into(),
         worker: job.worker_dir.clone().into(),
         path: std::env::split_paths(&job.path).collect(),
-        home: job
-            .env
-            .iter()
-            .find(|(name, _)| name == "HOME")
-            .map(|(_, value)| value.into()),
     }
 }
 

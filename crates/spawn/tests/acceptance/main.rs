@@ -1,0 +1,13 @@
+//! The promises, kept by real processes: the how-to's scripts with the real AWS CLI, crashes,
+//! sandboxes, stops and completions.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod completing;
+mod crashes;
+mod how_to;
+mod people;
+mod sandboxes;
+mod shared;
+mod stopping;

@@ -1,0 +1,142 @@
+//! Who runs it and from where: an ordinary user, and a clone that lies wholly under `/tmp`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Output, World};
+
+fn programs() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_spawn")).parent().unwrap()
+}
+
+#[test]
+fn an_ordinary_user_gets_the_same_sandboxes() {
+    let me = Command::new("id").arg("-u").output().unwrap().stdout;
+    if me != b"0\n" {
+        // Every other test of this suite is run by an ordinary user then.
+        return;
+    }
+    let root = tempfile::Builder::new()
+        .prefix("spawn-user-")
+        .tempdir()
+        .unwrap();
+    let open =
+        |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(root.path(), 0o777);
+    let bin = root.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for name in ["spawn", "spored", "spawn-host"] {
+        fs::copy(programs().join(name), bin.join(name)).unwrap();
+    }
+    open(&bin, 0o755);
+    let script = "id -u; ls -A /tmp; touch /tmp/x; hostname; [ $$ != 1 ] && echo not-one\n\
+                  touch /etc/passwd 2>/dev/null && echo root; (setsid sleep 86431.25 &)\nspored complete --status success\n";
+    fs::write(root.path().join("job.sh"), script).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--reuid",
+                "65534",
+                "--regid",
+                "65534",
+                "--clear-groups",
+                "--",
+            ])
+            .arg(bin.join("spawn"))
+            .args(args)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", root.path())
+            .env("SPAWN_HOME", root.path().join("home"))
+            .current_dir(root.path());
+        Output::of(&mut command)
+    };
+    run(&["launch", "--array", "2", "--user-data", "@job.sh", "--wait"]).expect_code(0);
+    let isolation = run(&["-o", "json", "local", "status"])
+        .expect_code(0)
+        .json()["isolation"]
+        .clone();
+    let logs = run(&["logs", "last", "--task", "1"]).expect_code(0);
+    run(&["local", "stop", "--yes"]).expect_code(0);
+    let left = Command::new("pgrep")
+        .args(["-f", "sleep 86431.25"])
+        .output()
+        .unwrap();
+    assert!(left.stdout.is_empty(), "what a task left running is gone");
+    if isolation != "full" {
+        eprintln!(
+            "SKIPPED: this machine gives ordinary users no namespaces; isolation is {isolation}"
+        );
+        return;
+    }
+    assert_eq!(logs.out(), "65534\njob-1\nnot-one\n", "{logs}");
+}
+
+/// Clones, builds and runs below `/tmp`. What the registry gave is taken from this build, so that
+/// only the workspace itself is compiled again.
+#[test]
+fn a_clone_under_tmp_builds_and_runs_there() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    if !source.join(".git").exists() {
+        eprintln!("SKIPPED: not a git checkout");
+        return;
+    }
+    let world = World::new();
+    assert!(world.work.starts_with("/tmp") || std::env::var_os("TMPDIR").is_some());
+    let clone = world.work.join("spawn");
+    let run = |command: &mut Command| Output::of(command).expect_code(0);
+    run(Command::new("git")
+        .args(["clone", "--quiet"])
+        .arg(&source)
+        .arg(&clone));
+    let target = clone.join("target/debug");
+    fs::create_dir_all(&target).unwrap();
+    for dir in ["deps", "build", ".fingerprint"] {
+        run(Command::new("cp")
+            .arg("-al")
+            .arg(programs().join(dir))
+            .arg(&target));
+    }
+    run(Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--locked",
+            "--offline",
+            "--quiet",
+            "-p",
+            "spawn",
+            "-p",
+            "spored",
+            "-p",
+            "spawn-host",
+        ])
+        .env("CARGO_TARGET_DIR", clone.join("target"))
+        .env_remove("CARGO_MANIFEST_DIR")
+        .current_dir(&clone));
+    let built = |args: &[&str]| {
+        Output::of(
+            world
+                .program(target.join("spawn"))
+                .args(args)
+                .current_dir(&clone),
+        )
+    };
+    fs::write(
+        clone.join("job.sh"),
+        "python3 process.py in.csv out.csv && cat out.csv; ls /tmp\n",
+    )
+    .unwrap();
+    fs::write(clone.join("in.csv"), "a\n1\n").unwrap();
+    fs::copy(
+        clone.join("examples/chunked/process.py"),
+        clone.join("process.py"),
+    )
+    .unwrap();
+    built(&["launch", "--user-data", "@job.sh", "--wait"]).expect_code(0);
+    let logs = built(&["logs", "last", "--task", "0"]).expect_code(0);
+    assert_eq!(logs.out(), "a,total\r\n1,1\r\n1,1\r\n", "{logs}");
+    built(&["local", "stop", "--yes"]).expect_code(0);
+}
