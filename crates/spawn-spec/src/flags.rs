@@ -88,6 +88,7 @@ pub struct LaunchArgs {
         long,
         visible_alias = "count",
         value_name = "SPEC",
+        allow_hyphen_values = true,
         help_heading = COUNT,
         verbatim_doc_comment
     )]
@@ -138,11 +139,11 @@ pub struct LaunchArgs {
     ///
     /// Whatever happens, nothing runs or costs longer than this. A task that is
     /// cut off by it has failed, with the cause `ttl`.
-    #[arg(long, value_name = "TIME", help_heading = LIMITS, verbatim_doc_comment)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = LIMITS, verbatim_doc_comment)]
     pub ttl: Option<String>,
 
     /// The longest one attempt of a task runs, such as `10m`
-    #[arg(long, value_name = "TIME", help_heading = LIMITS)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = LIMITS)]
     pub timeout: Option<String>,
 
     /// Run tasks side by side even where each cannot have a /tmp of its own

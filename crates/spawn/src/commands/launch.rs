@@ -202,13 +202,13 @@ fn missing_tool(tool: &str, path: &str) -> Option<String> {
         })
     };
     // Tasks get a `python` where there is a `python3`.
-    let is_missing = !is_there(tool) && !(tool == "python" && is_there("python3"));
+    let is_served = is_there(tool) || tool == "python" && is_there("python3");
     let install = match tool {
         "aws" => "the AWS CLI",
         "python" => "python3",
         other => other,
     };
-    is_missing.then(|| format!("the tasks run `{tool}`, which is not on PATH; install {install}"))
+    (!is_served).then(|| format!("the tasks run `{tool}`, which is not on PATH; install {install}"))
 }
 
 /// Puts the files in place and submits the array.

@@ -151,6 +151,7 @@ impl Logs<'_> {
             for row in &rows {
                 if let Some(mut place) = self.newest(row, status) {
                     self.drain(&mut place)?;
+                    self.out.end_lines().map_err(CliError::Output)?;
                 }
             }
             match rows.last() {

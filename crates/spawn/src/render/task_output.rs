@@ -87,8 +87,14 @@ impl TaskOutput {
         Ok(())
     }
 
-    /// Writes what is left without a line end.
+    /// Writes what is left without a line end, and hands everything on.
     pub fn finish(&mut self) -> io::Result<()> {
+        self.end_lines()?;
+        self.flush()
+    }
+
+    /// Writes what is left without a line end: its task will not go on with it.
+    pub fn end_lines(&mut self) -> io::Result<()> {
         let mut left: Vec<_> = self.partial.drain().collect();
         left.sort_by_key(|((position, attempt, stream), _)| {
             (*position, *attempt, *stream == Stream::Stderr)
@@ -96,7 +102,7 @@ impl TaskOutput {
         for (key, line) in left {
             self.line(key, &line)?;
         }
-        self.flush()
+        Ok(())
     }
 
     /// Hands on what was written so far.

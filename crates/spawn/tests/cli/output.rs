@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
-use crate::support::World;
+use crate::support::{Gate, World};
 
 #[test]
 fn one_tasks_bytes_come_as_they_were_written() {
@@ -15,7 +15,7 @@ fn one_tasks_bytes_come_as_they_were_written() {
     assert_eq!(output.stdout, b"\xff\x00\xfe no end");
     assert_eq!(output.stderr, b"err\xff");
     let output = world.run(["logs", &id, "--stdout"]).expect_code(0);
-    assert_eq!((output.stdout.len(), output.stderr.len()), (11, 0));
+    assert_eq!((output.stdout.len(), output.stderr.len()), (10, 0));
     let output = world.run(["logs", &id, "--stderr"]).expect_code(0);
     assert_eq!((output.stdout.len(), output.stderr.len()), (0, 4));
 }
@@ -63,18 +63,15 @@ fn lines_of_several_tasks_say_whose_they_are() {
 fn following_shows_output_while_it_is_written_and_ends_with_the_task() {
     for args in [&["--follow"][..], &["--follow", "--task", "0"]] {
         let world = World::new();
-        let go = world.work.join("go");
-        let script = format!(
-            "echo first; until [ -e {} ]; do sleep 0.02; done; echo last",
-            go.display()
-        );
+        let gate = Gate::new();
+        let script = format!("echo first; {}; echo last", gate.script());
         let id = world.launch(["--array", "2", "--user-data", &script]);
         let mut follow = world.spawn(["logs", &id]);
         let mut follow = follow.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = follow.stdout.take().unwrap();
         let mut seen = vec![0; b"first".len()];
         stdout.read_exact(&mut seen).unwrap();
-        world.write("go", "");
+        gate.open();
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         assert!(follow.wait().unwrap().success());

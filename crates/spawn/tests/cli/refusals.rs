@@ -73,7 +73,10 @@ fn wrong_launches_are_refused_by_name() {
         ),
         (&["--user-data", "@s.sh", "--tags", "novalue"], "--tags"),
         (&["--user-data", "@s.sh", "--name", "a b"], "--name"),
-        (&["--user-data", "@s.sh", "--env", "PATH=/x"], "--env"),
+        (
+            &["--user-data", "@s.sh", "--env", "TASK_ARRAY_INDEX=1"],
+            "--env",
+        ),
         (&["--user-data", "@s.sh", "--include", "../x"], "--include"),
         (
             &["--user-data", "@s.sh", "--output-id", "no/such/dir/id"],

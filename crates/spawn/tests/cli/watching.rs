@@ -2,16 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::support::World;
-
-/// A script that says so and then runs until its file `go` is there.
-fn until_told(world: &World) -> String {
-    let go = world.work.join("go");
-    format!(
-        "echo begun; until [ -e {} ]; do sleep 0.02; done",
-        go.display()
-    )
-}
+use crate::support::{Gate, World};
 
 #[test]
 fn arrays_are_found_by_id_prefix_name_and_last() {
@@ -82,14 +73,15 @@ fn waiting_ends_with_0_1_or_124() {
         "{text}"
     );
 
-    let long = world.launch(["--user-data", &until_told(&world)]);
+    let gate = Gate::new();
+    let long = world.launch(["--user-data", &gate.script()]);
     let late = world.run(["status", &long, "--wait", "--wait-timeout", "50ms"]);
     let late = late.expect_code(124);
     assert!(
         late.out().contains("running") || late.out().contains("pending"),
         "{late}"
     );
-    world.write("go", "");
+    gate.open();
     world.wait(&long).expect_code(0);
 
     let late = [
@@ -151,7 +143,9 @@ fn cancelling_needs_a_yes_and_ends_everything() {
 #[test]
 fn a_wait_outlives_its_host() {
     let world = World::new();
-    let id = world.launch(["--user-data", &until_told(&world)]);
+    let mut gate = Gate::new();
+    let id = world.launch(["--user-data", &gate.script()]);
+    gate.await_task();
     let mut wait = world.spawn(["-o", "json", "status", &id, "--wait"]);
     let wait = wait.stdout(Stdio::piped()).spawn().unwrap();
     let host = world.host().unwrap();
@@ -160,7 +154,7 @@ fn a_wait_outlives_its_host() {
         .args(["-9", &host.to_string()])
         .status();
     assert!(killed.unwrap().success());
-    world.write("go", "");
+    gate.open();
     let output = wait.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -171,7 +165,8 @@ fn a_wait_outlives_its_host() {
 #[test]
 fn stopping_the_host_needs_a_yes_and_loses_nothing() {
     let world = World::new();
-    let id = world.launch(["--user-data", &until_told(&world)]);
+    let gate = Gate::new();
+    let id = world.launch(["--user-data", &gate.script()]);
     world
         .run(["local", "stop"])
         .expect_code(2)
@@ -181,7 +176,7 @@ fn stopping_the_host_needs_a_yes_and_loses_nothing() {
     assert_eq!(world.host(), None);
     assert!(world.ok(["local", "stop"]).contains("no host runs"));
     // Any command that asks revives it.
-    world.write("go", "");
+    gate.open();
     world.ok(["list"]);
     assert!(world.host().is_some());
     world.wait(&id).expect_code(0);

@@ -9,6 +9,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -148,6 +150,48 @@ impl Drop for World {
                 "the host could not be stopped: {stopped:?}"
             );
         }
+    }
+}
+
+/// Where tasks wait until the test lets them go on.
+///
+/// A port of this machine: files will not do, since a worker's `/tmp` and `/dev/shm` are its own.
+pub struct Gate {
+    listener: TcpListener,
+    arrived: Vec<TcpStream>,
+}
+
+impl Gate {
+    /// A closed gate.
+    pub fn new() -> Gate {
+        Gate {
+            listener: TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had"),
+            arrived: Vec::new(),
+        }
+    }
+
+    /// What a bash script does to wait at the gate.
+    pub fn script(&self) -> String {
+        let address = self.listener.local_addr().expect("the port is known");
+        format!("read -r _ < /dev/tcp/127.0.0.1/{}", address.port())
+    }
+
+    /// Waits until one more task is at the gate.
+    pub fn await_task(&mut self) {
+        let (task, _) = self.listener.accept().expect("a task arrives");
+        self.arrived.push(task);
+    }
+
+    /// Lets all tasks through, those too that arrive later.
+    pub fn open(self) {
+        std::thread::spawn(move || {
+            let let_go = |mut task: TcpStream| {
+                // A task that was killed meanwhile is no matter.
+                let _ = task.write_all(b"\n");
+            };
+            self.arrived.into_iter().for_each(let_go);
+            self.listener.incoming().flatten().for_each(let_go);
+        });
     }
 }
 
