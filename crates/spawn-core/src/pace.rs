@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Work worth claiming ahead: short enough that an unlucky neighbour never waits long for it.
 pub const AHEAD: Duration = Duration::from_millis(40);
 
+/// Tasks claimed ahead are handed back when the one before them has run this long.
+pub const HAND_BACK_AFTER: Duration = Duration::from_millis(100);
+
 /// The most tasks one claim takes.
 pub const LARGEST_CLAIM: u32 = 64;
 
@@ -28,6 +31,12 @@ impl Pace {
             Some(mean) if took < mean => (mean * 7 + took) / 8,
             _ => took,
         });
+    }
+
+    /// Whether to ask for more while a task runs: tasks so far were short enough that what is
+    /// claimed ahead is started before it would be handed back.
+    pub fn asks_ahead(&self) -> bool {
+        self.mean.is_some_and(|mean| mean < HAND_BACK_AFTER)
     }
 
     /// How many tasks to ask for now. At most doubles from claim to claim.
@@ -68,8 +77,11 @@ mod tests {
             claims.push(p.want());
         }
         assert_eq!(claims, [2, 4, 8, 16, 32, 40, 40, 40, 40, 40]);
+        assert!(p.asks_ahead());
+        p.finished(Duration::from_millis(50));
+        assert_eq!((p.want(), p.asks_ahead()), (1, true));
         p.finished(Duration::from_secs(1));
-        assert_eq!(p.want(), 1);
+        assert_eq!((p.want(), p.asks_ahead()), (1, false));
     }
 
     #[test]

@@ -12,12 +12,13 @@ use nix::unistd::Pid;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::pace::fair_share;
+use spawn_core::task::Token;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::sandbox::limits::{self, Group, Limits};
 use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
 use spawn_local::worker_name;
-use spawn_ports::ledger::{AgentId, Commit, Ledger, LedgerError, NewAgent};
+use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError, NewAgent};
 use spawn_spec::Program;
 
 use crate::arrays::LiveArray;
@@ -127,10 +128,19 @@ impl Desk {
                     array.failed_starts = 0;
                 }
             }
-            (FromAgent::Turn { commits, want }, Some(id)) => {
+            (
+                FromAgent::Turn {
+                    commits,
+                    want,
+                    ahead,
+                },
+                Some(id),
+            ) => {
                 self.take_commits(ledger, peer, id, &commits, now)?;
                 if want > 0 {
-                    self.give_claim(ledger, peer, id, want, now)?;
+                    if !(ahead && self.keep_back(ledger, peer)?) {
+                        self.give_claim(ledger, peer, id, want, now)?;
+                    }
                 }
             }
             (FromAgent::Release { token, positions }, Some(id)) => {
@@ -261,13 +271,11 @@ impl Desk {
     fn task_env(&self, array: &LiveArray) -> Vec<(String, String)> {
         let submission = &array.submission;
         let mut env = submission.shell_env.clone();
-        if !submission.real_aws {
-            env.extend(spawn_local::endpoint_env::variables(
-                self.endpoint_port,
-                &self.credentials.access_key_id,
-                &self.credentials.secret_access_key,
-            ));
-        }
+        env.extend(spawn_local::endpoint_env::variables(
+            self.endpoint_port,
+            &self.credentials.access_key_id,
+            &self.credentials.secret_access_key,
+        ));
         env.extend(submission.launch.env.iter().cloned());
         env
     }
@@ -308,6 +316,24 @@ impl Desk {
         {
             array.asleep_until = None;
         }
+    }
+
+    /// Whether the last few tasks are kept for agents that have nothing to do; the agent is told.
+    fn keep_back(&mut self, ledger: &mut SqliteLedger, peer: PeerId) -> Result<bool, LedgerError> {
+        let array = &self.agents[&peer].array;
+        let agents = self.arrays.get(array).map_or(0, |a| a.slots.len() as u64);
+        let pending = ledger.array(array)?.map_or(0, |r| r.counts.pending);
+        let keep = pending < agents;
+        if keep {
+            let nothing = Claim {
+                token: Token(0),
+                tasks: Vec::new(),
+                next_due: None,
+                unfinished: pending,
+            };
+            self.peers.send(peer, &ToAgent::Claimed(nothing));
+        }
+        Ok(keep)
     }
 
     /// Answers a wish for tasks: with a claim, with a wait, or with the end.

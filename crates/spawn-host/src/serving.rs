@@ -1,5 +1,7 @@
 //! What commands ask of the host.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use spawn_core::array_id::ArrayId;
@@ -8,8 +10,10 @@ use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::wire::PROTOCOL;
-use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Refusal, Request, WorkerStatus};
-use spawn_ports::ledger::{Ledger, LedgerError, NewArray};
+use spawn_local::wire::client::{
+    Answer, ArrayStatus, HostInfo, Refusal, Request, TaskLine, WorkerStatus,
+};
+use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewArray, TaskRow};
 
 use crate::arrays::{LiveArray, Waiter};
 use crate::host::Desk;
@@ -57,7 +61,10 @@ impl Desk {
             Request::Resolve { typed } => Answer::Matches(resolve(ledger, &typed)?),
             Request::Arrays { limit } => Answer::Arrays(ledger.arrays(limit)?),
             Request::Status { id } => Answer::Status(Box::new(self.status(ledger, &id)?)),
-            Request::Tasks { id, query } => Answer::Tasks(ledger.tasks(&id, query)?),
+            Request::Tasks { id, query } => {
+                let rows = ledger.tasks(&id, query)?;
+                Answer::Tasks(with_slots(ledger, rows)?)
+            }
             Request::Attempts { id, position } => Answer::Attempts(ledger.attempts(&id, position)?),
             Request::Close {
                 id,
@@ -147,7 +154,10 @@ impl Desk {
         Ok(ArrayStatus {
             failures: match record.counts.failed {
                 0 => Vec::new(),
-                _ => ledger.recent_failures(id, FAILURES)?,
+                _ => {
+                    let rows = ledger.recent_failures(id, FAILURES)?;
+                    with_slots(ledger, rows)?
+                }
             },
             record,
             workers,
@@ -180,6 +190,25 @@ impl Desk {
         self.status(ledger, id)
             .map_or_else(|e| refusal(&e), |s| Answer::Status(Box::new(s)))
     }
+}
+
+/// Rows with the slots of their agents, each agent looked up once.
+fn with_slots(ledger: &mut SqliteLedger, rows: Vec<TaskRow>) -> Result<Vec<TaskLine>, LedgerError> {
+    let mut slots: HashMap<AgentId, Option<u32>> = HashMap::new();
+    rows.into_iter()
+        .map(|row| {
+            let slot = match row.agent {
+                None => None,
+                Some(agent) => match slots.entry(agent) {
+                    Entry::Occupied(known) => *known.get(),
+                    Entry::Vacant(new) => {
+                        *new.insert(ledger.agent(agent)?.map(|a| a.enrolled.slot))
+                    }
+                },
+            };
+            Ok(TaskLine { row, slot })
+        })
+        .collect()
 }
 
 fn known<T>(found: Option<T>, id: &ArrayId) -> Result<T, LedgerError> {

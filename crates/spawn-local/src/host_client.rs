@@ -36,6 +36,9 @@ pub enum HostError {
         /// What it said last.
         why: String,
     },
+    /// Its socket does not take us.
+    #[error("cannot reach the background host: {0}")]
+    Unreachable(io::Error),
     /// The conversation broke.
     #[error("lost the background host: {0}")]
     Lost(#[from] io::Error),
@@ -121,12 +124,14 @@ impl HostClient {
             Err(e)
                 if matches!(
                     e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ConnectionRefused
                 ) =>
             {
                 return Ok(None);
             }
-            Err(e) => return Err(e.into()),
+            Err(e) => return Err(HostError::Unreachable(e)),
         };
         let mut client = HostClient {
             stream,

@@ -12,9 +12,6 @@ pub struct Submission {
     pub shell_env: Vec<(String, String)>,
     /// PATH of the launching shell.
     pub path: String,
-    /// Whether scripts talk to the embedded endpoint or, with `--aws real`, to whatever the user set up.
-    #[serde(default)]
-    pub real_aws: bool,
 }
 
 /// The variables of the launching shell that tasks get, besides PATH.

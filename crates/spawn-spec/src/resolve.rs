@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use spawn_core::duration::Span;
 use spawn_core::index_set::{ArrayRequest, IndexSet};
+use spawn_core::instance_type::InstanceType;
 use spawn_core::tags::Tags;
 
 use crate::environment::parse_env;
@@ -59,6 +60,14 @@ pub struct Resolved {
     pub tools: Vec<String>,
     /// How long `--wait` waits at most.
     pub wait_timeout: Option<Span>,
+}
+
+impl Resolved {
+    /// Whether the instance type says how much memory and how many processors a worker has.
+    pub fn bounds_workers(&self) -> bool {
+        let instance_type = self.spec.instance_type.as_ref();
+        instance_type.is_some_and(|t| t.shape().is_some())
+    }
 }
 
 /// Checks the flags of a launch against each other and against the files they
@@ -138,6 +147,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         allow_shared_tmp: args.allow_shared_tmp,
         durable: args.durable,
     };
+    let unused = local_unused(args, spec.instance_type.as_ref());
     Ok(Resolved {
         spec,
         provider,
@@ -145,7 +155,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         ship,
         notes,
         warnings,
-        local_unused: local_unused(args),
+        local_unused: unused,
         buckets: mentions.buckets.into_iter().collect(),
         tools: mentions.tools.into_iter().map(str::to_owned).collect(),
         wait_timeout,
@@ -267,12 +277,17 @@ fn tags(values: &[String]) -> Result<Tags, SpecError> {
     Ok(tags)
 }
 
-fn local_unused(args: &LaunchArgs) -> Vec<&'static str> {
+/// The flags given that the local provider does nothing with. An instance type bounds its workers
+/// if its processors and memory are known.
+fn local_unused(args: &LaunchArgs, instance_type: Option<&InstanceType>) -> Vec<&'static str> {
     let stays = args
         .on_complete
         .is_some_and(|action| action != OnComplete::Terminate);
     [
-        ("--instance-type", args.instance_type.is_some()),
+        (
+            "--instance-type",
+            instance_type.is_some_and(|t| t.shape().is_none()),
+        ),
         ("--spot", args.spot),
         ("--spot-max-price", args.spot_max_price.is_some()),
         ("--region", args.region.is_some()),

@@ -92,7 +92,7 @@ fn a_documented_launch_becomes_a_spec() {
     assert_eq!(found.script.as_deref(), Some(WORKER.as_bytes()));
     assert_eq!(found.notes, ["ships process.py (9 B)"]);
     assert_eq!(found.warnings, Vec::<String>::new());
-    assert_eq!(found.local_unused, ["--instance-type", "--iam-policy"]);
+    assert_eq!(found.local_unused, ["--iam-policy"]);
     assert_eq!(found.buckets, ["my-bucket"]);
     assert_eq!(found.tools, ["aws", "python"]);
 }
@@ -418,7 +418,7 @@ fn flags_that_local_only_records_are_listed() {
     let place = Place::with(&[]);
     let found = place
         .launch(
-            "--instance-type t3.medium --spot --spot-max-price 0.05 --region eu-west-1 \
+            "--instance-type u-6tb1.metal --spot --spot-max-price 0.05 --region eu-west-1 \
              --tags a=b --iam-policy s3:ReadOnly --on-complete stop -- ls",
         )
         .unwrap();

@@ -15,7 +15,11 @@ fn cargo(args: &[&str]) -> String {
         .current_dir(workspace())
         .output()
         .expect("cargo runs");
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
     String::from_utf8(out.stdout).expect("cargo prints text")
 }
 
@@ -69,10 +73,17 @@ fn actual() -> Arrows {
 fn every_crate_uses_just_what_the_document_allows() {
     let (documented, actual) = (documented(), actual());
     let names = |a: &Arrows| a.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&documented), names(&actual), "the document lists every crate");
+    assert_eq!(
+        names(&documented),
+        names(&actual),
+        "the document lists every crate"
+    );
     for (name, uses) in &actual {
         let extra: Vec<_> = uses.difference(&documented[name]).collect();
-        assert!(extra.is_empty(), "`{name}` uses {extra:?}, which docs/architecture.md does not allow");
+        assert!(
+            extra.is_empty(),
+            "`{name}` uses {extra:?}, which docs/architecture.md does not allow"
+        );
     }
 }
 
@@ -93,12 +104,39 @@ fn the_allowed_arrows_point_down_only() {
 
 #[test]
 fn the_core_is_pure_down_to_its_last_dependency() {
-    let tree = cargo(&["tree", "-p", "spawn-core", "-e", "normal", "--prefix", "none", "--target", "all"]);
+    let tree = cargo(&[
+        "tree",
+        "-p",
+        "spawn-core",
+        "-e",
+        "normal",
+        "--prefix",
+        "none",
+        "--target",
+        "all",
+    ]);
     let found: BTreeSet<&str> = tree.lines().filter_map(|l| l.split(' ').next()).collect();
     assert!(found.contains("serde"), "the tree was read: {found:?}");
     for outside in [
-        "tokio", "async-std", "smol", "futures", "mio", "libc", "nix", "rustix", "rusqlite", "rand",
-        "getrandom", "fastrand", "jiff", "chrono", "time", "tempfile", "clap", "hyper", "reqwest",
+        "tokio",
+        "async-std",
+        "smol",
+        "futures",
+        "mio",
+        "libc",
+        "nix",
+        "rustix",
+        "rusqlite",
+        "rand",
+        "getrandom",
+        "fastrand",
+        "jiff",
+        "chrono",
+        "time",
+        "tempfile",
+        "clap",
+        "hyper",
+        "reqwest",
     ] {
         assert!(!found.contains(outside), "spawn-core depends on {outside}");
     }

@@ -98,7 +98,7 @@ impl CliError {
                 kind: Refusal::NotFound,
                 ..
             }) => 3,
-            CliError::Host(HostError::Lost(source))
+            CliError::Host(HostError::Lost(source) | HostError::Unreachable(source))
             | CliError::File { source, .. }
             | CliError::Output(source)
             | CliError::System { source, .. } => io_exit_code(source),

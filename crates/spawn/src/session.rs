@@ -7,7 +7,7 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::task::Intent;
 use spawn_local::home::Home;
 use spawn_local::host_client::{HostClient, HostError};
-use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Request};
+use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Request, TaskLine};
 use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow};
 
 use crate::error::CliError;
@@ -189,11 +189,14 @@ impl Session {
             state: None,
         };
         let mut rows = self.tasks(id, query)?;
-        Ok(rows.pop().filter(|row| row.position == position))
+        Ok(rows
+            .pop()
+            .map(|line| line.row)
+            .filter(|row| row.position == position))
     }
 
     /// A page of tasks.
-    pub fn tasks(&mut self, id: &ArrayId, query: TaskQuery) -> Result<Vec<TaskRow>, CliError> {
+    pub fn tasks(&mut self, id: &ArrayId, query: TaskQuery) -> Result<Vec<TaskLine>, CliError> {
         let id = id.clone();
         match self.ask(&Request::Tasks { id, query })? {
             Answer::Tasks(rows) => Ok(rows),

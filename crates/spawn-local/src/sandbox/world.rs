@@ -30,6 +30,10 @@ pub struct WorldPlan {
     pub bin: PathBuf,
     /// This worker's own directory.
     pub worker: PathBuf,
+    /// Whether tasks need a home directory of their own.
+    pub own_home: bool,
+    /// The directory of stand-ins, if there are any.
+    pub shims: Option<PathBuf>,
     /// Directories on the tasks' PATH; those under a private directory stay visible, read-only.
     pub path: Vec<PathBuf>,
 }
@@ -58,20 +62,14 @@ pub struct World {
     /// Where `spored complete` leaves its word.
     pub control: PathBuf,
     /// A home directory for tasks whose own lies in a place that is private here.
-    pub home: PathBuf,
+    pub home: Option<PathBuf>,
     /// Stand-ins for programs that the machine has under another name only.
-    pub shims: PathBuf,
+    pub shims: Option<PathBuf>,
     per_task: Vec<Scratch>,
     per_sandbox: Vec<Scratch>,
 }
 
 impl World {
-    /// Whether tasks see another directory than the agent's user under this path.
-    pub fn hides(&self, path: &Path) -> bool {
-        let private = ["/tmp", "/var/tmp", "/dev/shm"];
-        self.isolation > Isolation::Shared && private.iter().any(|p| path.starts_with(p))
-    }
-
     /// Empties the working directory, for the next task.
     pub fn tidy_task(&self) -> io::Result<()> {
         self.per_task.iter().try_for_each(Scratch::empty)
@@ -88,7 +86,7 @@ impl World {
     /// # Errors
     /// The process may be half-way inside then, and should end.
     pub fn build(plan: &WorldPlan) -> Result<World, WorldError> {
-        for dir in ["tmp", "vartmp", "home", "work", "control", "shims"] {
+        for dir in ["tmp", "vartmp", "work"] {
             make_dir(&plan.worker.join(dir))?;
         }
         for dir in ["tmp", "vartmp"] {
@@ -103,17 +101,23 @@ impl World {
         let root = plan.worker.join("root");
         make_dir(&root)?;
         mount_new("tmpfs", &root, "mode=755,size=16m")?;
+        // Else the directory that it lies in would be bound with everything bound here before.
+        let alone = MsFlags::MS_UNBINDABLE;
+        mount(None::<&str>, &root, None::<&str>, alone, None::<&str>)
+            .map_err(failed("keep the new root out of itself"))?;
         bind_top_level(&root)?;
         let spawn = root.join("spawn");
-        for (from, to, read_only) in [
-            (&plan.job, "job", true),
-            (&plan.bin, "bin", true),
-            (&plan.worker.join("work"), "work", false),
-            (&plan.worker.join("home"), "home", false),
-            (&plan.worker.join("control"), "control", false),
-            (&plan.worker.join("shims"), "shims", true),
-        ] {
-            bind_dir(from, &spawn.join(to), read_only)?;
+        bind_dir(&plan.job, &spawn.join("job"), true)?;
+        bind_dir(&plan.bin, &spawn.join("bin"), true)?;
+        bind_dir(&plan.worker.join("work"), &spawn.join("work"), false)?;
+        make_dir(&spawn.join("control"))?;
+        mount_new("tmpfs", &spawn.join("control"), "mode=700,size=4m")?;
+        if let Some(shims) = &plan.shims {
+            bind_dir(shims, &spawn.join("shims"), true)?;
+        }
+        if plan.own_home {
+            make_dir(&plan.worker.join("home"))?;
+            bind_dir(&plan.worker.join("home"), &spawn.join("home"), false)?;
         }
 
         let mut per_sandbox = Vec::new();
@@ -137,7 +141,9 @@ impl World {
         }
         enter_root(&root)?;
 
-        per_sandbox.push((PathBuf::from("/spawn/home"), Vec::new()));
+        if plan.own_home {
+            per_sandbox.push((PathBuf::from("/spawn/home"), Vec::new()));
+        }
         let scratch = |(path, keep): (PathBuf, Vec<PathBuf>)| {
             Scratch::new(path.clone(), keep).map_err(failed(format!("open {}", path.display())))
         };
@@ -146,9 +152,9 @@ impl World {
             job: "/spawn/job".into(),
             bin: "/spawn/bin".into(),
             work: "/spawn/work".into(),
-            home: "/spawn/home".into(),
+            home: plan.own_home.then(|| "/spawn/home".into()),
             control: "/spawn/control".into(),
-            shims: "/spawn/shims".into(),
+            shims: plan.shims.as_ref().map(|_| "/spawn/shims".into()),
             per_task: vec![
                 scratch(("/spawn/work".into(), vec![]))?,
                 scratch(("/spawn/control".into(), vec![]))?,
@@ -167,6 +173,7 @@ impl World {
     fn shared(plan: &WorldPlan) -> Result<World, WorldError> {
         let work = plan.worker.join("work");
         let control = plan.worker.join("control");
+        make_dir(&control)?;
         let scratch = |path: &PathBuf| {
             Scratch::new(path.clone(), vec![]).map_err(failed(format!("open {}", path.display())))
         };
@@ -176,12 +183,19 @@ impl World {
             bin: plan.bin.clone(),
             per_task: vec![scratch(&work)?, scratch(&control)?],
             per_sandbox: Vec::new(),
-            shims: plan.worker.join("shims"),
-            home: plan.worker.join("home"),
+            shims: plan.shims.clone(),
+            home: None,
             work,
             control,
         })
     }
+}
+
+/// Whether a path lies where every worker has a directory of its own.
+pub fn is_private(path: &Path) -> bool {
+    ["/tmp", "/var/tmp", "/dev/shm"]
+        .iter()
+        .any(|private| path.starts_with(private))
 }
 
 fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> WorldError {

@@ -45,6 +45,8 @@ pub enum FromAgent {
         commits: Vec<Commit>,
         /// How many tasks to claim. 0: only commit.
         want: u32,
+        /// Whether a task runs, so that these would wait for it.
+        ahead: bool,
     },
     /// Claimed tasks that were not started and will not be soon.
     Release {
@@ -77,7 +79,8 @@ pub enum FromAgent {
 pub enum ToAgent {
     /// What it is to do.
     Job(Box<Job>),
-    /// The answer to a turn with `want` > 0.
+    /// The answer to a turn with `want` > 0. Empty only if it asked ahead and few tasks are left:
+    /// it asks again when it has nothing to do.
     Claimed(Claim),
     /// The answer to a turn when nothing is left for this agent: it leaves.
     Retire,

@@ -92,7 +92,7 @@ pub enum Answer {
     /// Answers `Status` and `Wait`.
     Status(Box<ArrayStatus>),
     /// Answers `Tasks`.
-    Tasks(Vec<TaskRow>),
+    Tasks(Vec<TaskLine>),
     /// Answers `Attempts`.
     Attempts(Vec<AttemptRow>),
     /// Answers `MissingBuckets`.
@@ -149,11 +149,21 @@ pub struct ArrayStatus {
     /// Agents at work for it.
     pub workers: Vec<WorkerStatus>,
     /// The newest failures.
-    pub failures: Vec<TaskRow>,
+    pub failures: Vec<TaskLine>,
     /// Why nothing is being started, if so.
     pub held_up: Option<String>,
     /// The host's clock: microseconds since 1970.
     pub now: i64,
+}
+
+/// A task, and where it ran.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskLine {
+    /// The ledger's row.
+    #[serde(flatten)]
+    pub row: TaskRow,
+    /// The slot of the newest attempt's agent.
+    pub slot: Option<u32>,
 }
 
 /// One agent at work.

@@ -85,6 +85,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         file.write(&id)?;
     }
     if !args.quiet {
+        if resolved.bounds_workers() && !session.info().limits {
+            output.note(
+                "control groups cannot be made here, so `--instance-type` does not bound the workers",
+            );
+        }
         for bucket in session.missing_buckets(&resolved.buckets)? {
             output.warn(&format!(
                 "there is no bucket `{bucket}` yet; make it with `aws s3 mb s3://{bucket}`, after `eval \"$(spawn env)\"`"
@@ -222,7 +227,6 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
             .collect(),
         path,
-        real_aws: false,
     };
     let spec = serde_json::to_string(&spec).map_err(|e| CliError::System {
         what: "write the launch down",

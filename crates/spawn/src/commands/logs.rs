@@ -149,13 +149,13 @@ impl Logs<'_> {
             };
             let rows = self.session.tasks(&self.id, query)?;
             for row in &rows {
-                if let Some(mut place) = self.newest(row, status) {
+                if let Some(mut place) = self.newest(&row.row, status) {
                     self.drain(&mut place)?;
                     self.out.end_lines().map_err(CliError::Output)?;
                 }
             }
             match rows.last() {
-                Some(row) if rows.len() == PAGE as usize => from = row.position + 1,
+                Some(row) if rows.len() == PAGE as usize => from = row.row.position + 1,
                 _ => return Ok(()),
             }
         }

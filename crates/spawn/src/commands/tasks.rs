@@ -73,7 +73,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
             0 => Vec::new(),
             _ => session.tasks(&id, query)?,
         };
-        let last = rows.last().map(|row| row.position);
+        let last = rows.last().map(|line| line.row.position);
         let is_last = rows.len() < limit as usize;
         let tasks = rows.iter().map(|row| TaskView::new(row, &indices));
         output.write(|out| {
@@ -132,7 +132,7 @@ impl<'a> Lines<'a> {
             style.task(task.state, &state),
             task.attempt,
             task.seconds.map_or_else(dash, human_seconds),
-            task.worker.map_or_else(dash, |worker| worker.to_string()),
+            task.worker.clone().unwrap_or_else(dash),
             ending.into_iter().flatten().collect::<Vec<_>>().join(": "),
         );
         writeln!(out, "{}", line.trim_end())

@@ -140,10 +140,10 @@ impl ArrayView {
 /// One worker.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerView {
-    /// Its number.
-    pub worker: u64,
-    /// The host name its tasks see.
-    pub hostname: String,
+    /// Its slot.
+    pub worker: u32,
+    /// The host name its task sees; none for a worker between two sandboxes.
+    pub hostname: Option<String>,
     /// The index of the task it has been running for a while, if any.
     pub task: Option<u64>,
     /// Which execution of that task it is.
@@ -161,9 +161,12 @@ pub struct WorkerView {
 impl WorkerView {
     fn new(status: &WorkerStatus, indices: &Indices) -> WorkerView {
         let running = status.running;
+        let slot = status.agent.enrolled.slot;
         WorkerView {
-            worker: status.agent.id.0,
-            hostname: status.agent.enrolled.hostname.clone(),
+            worker: slot,
+            hostname: running
+                .map(|task| indices.worker(task.position, slot))
+                .or_else(|| indices.kept_worker(slot)),
             task: running.map(|task| indices.at(task.position)),
             attempt: running.map(|task| task.attempt),
             task_started_at: running.map(|task| Stamp(UnixMicros(task.since))),

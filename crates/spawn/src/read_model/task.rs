@@ -5,30 +5,55 @@ use spawn_core::index_set::IndexSet;
 use spawn_core::outcome::Cause;
 use spawn_core::task::TaskState;
 use spawn_local::submission::Submission;
-use spawn_ports::ledger::{ArrayRecord, TaskRow};
+use spawn_local::wire::client::TaskLine;
+use spawn_local::worker_name;
+use spawn_ports::ledger::ArrayRecord;
 
 use super::Stamp;
 
-/// The indices of an array: the ledger counts positions, its user indices.
+/// What an array calls its tasks and workers: the ledger counts positions and slots, its user
+/// knows indices and names.
 #[derive(Clone, Debug)]
-pub struct Indices(Option<IndexSet>);
+pub struct Indices {
+    set: Option<IndexSet>,
+    name: String,
+    fresh: bool,
+}
 
 impl Indices {
     /// The indices of a recorded array. One whose spec cannot be read is counted by positions.
     pub fn of(record: &ArrayRecord) -> Indices {
         let submission: Option<Submission> = serde_json::from_str(&record.submitted.spec).ok();
-        Indices(submission.map(|s| s.launch.indices))
+        let launch = submission.map(|s| s.launch);
+        Indices {
+            name: record.submitted.name.clone(),
+            fresh: launch.as_ref().is_none_or(|l| l.workers.is_none()),
+            set: launch.map(|l| l.indices),
+        }
+    }
+
+    /// The name of the worker that runs the task at `position` in `slot`: what `TASK_WORKER` says.
+    pub fn worker(&self, position: u64, slot: u32) -> String {
+        match self.fresh {
+            true => worker_name::of_task(&self.name, self.at(position)),
+            false => worker_name::of_slot(&self.name, slot),
+        }
+    }
+
+    /// The name of the worker in `slot` if it has one whatever it runs.
+    pub fn kept_worker(&self, slot: u32) -> Option<String> {
+        (!self.fresh).then(|| worker_name::of_slot(&self.name, slot))
     }
 
     /// The index at a position.
     pub fn at(&self, position: u64) -> u64 {
-        let index = self.0.as_ref().and_then(|i| i.get(position));
+        let index = self.set.as_ref().and_then(|i| i.get(position));
         index.unwrap_or(position)
     }
 
     /// The first position whose index is `index` or higher; `total` if there is none.
     pub fn first_from(&self, index: u64, total: u64) -> u64 {
-        match &self.0 {
+        match &self.set {
             Some(indices) => indices.position_of(index).unwrap_or_else(|| {
                 let found = indices.iter().position(|at| at >= index);
                 found.map_or(total, |position| position as u64)
@@ -39,7 +64,7 @@ impl Indices {
 
     /// The position of an index, if the array has it.
     pub fn position_of(&self, index: u64, total: u64) -> Option<u64> {
-        match &self.0 {
+        match &self.set {
             Some(indices) => indices.position_of(index),
             None => (index < total).then_some(index),
         }
@@ -70,12 +95,13 @@ pub struct TaskView {
     /// How long the newest attempt took.
     pub seconds: Option<f64>,
     /// The worker of the newest attempt.
-    pub worker: Option<u64>,
+    pub worker: Option<String>,
 }
 
 impl TaskView {
     /// A row of the ledger, read.
-    pub fn new(row: &TaskRow, indices: &Indices) -> TaskView {
+    pub fn new(line: &TaskLine, indices: &Indices) -> TaskView {
+        let row = &line.row;
         let started_at = row.started_at.map(Stamp);
         let ended_at = row.ended_at.map(Stamp);
         let ending = row.ending.as_ref();
@@ -92,7 +118,7 @@ impl TaskView {
             seconds: started_at
                 .zip(ended_at)
                 .map(|(start, end)| end.seconds_since(start)),
-            worker: row.agent.map(|agent| agent.0),
+            worker: line.slot.map(|slot| indices.worker(row.position, slot)),
         }
     }
 

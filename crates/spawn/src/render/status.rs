@@ -97,7 +97,7 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
         let since = worker.task_started_at;
         table.row([
             worker.worker.to_string(),
-            worker.hostname.clone(),
+            worker.hostname.clone().unwrap_or_else(|| "-".to_owned()),
             worker
                 .task
                 .map_or_else(|| "-".to_owned(), |t| t.to_string()),

@@ -168,6 +168,23 @@ fn the_queue_array_processes_every_message_once_and_ends_by_itself() {
 }
 
 #[test]
+fn an_aws_call_brings_back_a_host_that_went_idle() {
+    let world = World::new();
+    let listed = shell(
+        &world,
+        r#"
+        aws s3 mb s3://kept > made
+        spawn local stop --yes > stopped
+        spawn -o json local status > status
+        aws s3 ls
+        "#,
+    );
+    let status = std::fs::read_to_string(world.work.join("status")).unwrap();
+    assert!(status.contains("\"running\": false"), "{status}");
+    assert!(listed.trim_end().ends_with(" kept"), "{listed}");
+}
+
+#[test]
 fn a_bucket_that_the_script_names_and_that_is_not_there_is_told_at_launch() {
     let world = World::new();
     world.write("up.sh", "aws s3 cp x s3://no-such-bucket/x || true\n");

@@ -165,6 +165,8 @@ fn notes_and_warnings_go_to_standard_error() {
         "launch",
         "--instance-type",
         "c7i.large",
+        "--region",
+        "eu-west-1",
         "--workers",
         "5",
         "--user-data",
@@ -178,7 +180,7 @@ fn notes_and_warnings_go_to_standard_error() {
     let output = Output::of(launch.env("PATH", &no_aws)).expect_code(0);
     for text in [
         "note: 1 worker instead of 5",
-        "note: recorded, without effect on this machine: `--instance-type`",
+        "note: recorded, without effect on this machine: `--region`",
         "warning: there is no bucket `my-bucket` yet",
         "aws s3 mb s3://my-bucket",
         "warning: the tasks run `aws`, which is not on PATH",

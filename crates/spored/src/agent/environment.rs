@@ -13,39 +13,30 @@ use spawn_local::worker_name;
 /// A name that tasks see their control directory under.
 pub const CONTROL: &str = "SPAWN_CONTROL";
 
-/// Gives tasks a `python` where the machine has only `python3`.
-pub fn make_shims(job: &Job) -> io::Result<()> {
+/// Gives tasks a `python` where the machine has only `python3`: the directory with it, if so.
+pub fn make_shims(job: &Job) -> io::Result<Option<PathBuf>> {
     use std::os::unix::ffi::OsStrExt;
     if find_program("python", &job.path).is_some() {
-        return Ok(());
+        return Ok(None);
     }
     let Some(python3) = find_program("python3", &job.path) else {
-        return Ok(());
+        return Ok(None);
     };
     let shims = Path::new(&job.worker_dir).join("shims");
     std::fs::create_dir_all(&shims)?;
     let target = Path::new(std::ffi::OsStr::from_bytes(python3.as_bytes()));
-    match symlink(target, shims.join("python")) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
-    }
+    symlink(target, shims.join("python"))?;
+    Ok(Some(shims))
 }
 
 /// The PATH of tasks: spawn's programs, the launching shell's, stand-ins, and last the working
 /// directory, where shipped files lie.
 pub fn task_path(job: &Job, world: &World) -> String {
-    let mut path = world.bin.display().to_string();
-    for part in [
-        &job.path,
-        &world.shims.display().to_string(),
-        &world.work.display().to_string(),
-    ] {
-        if !part.is_empty() {
-            path.push(':');
-            path.push_str(part);
-        }
-    }
-    path
+    let show = |dir: &PathBuf| dir.display().to_string();
+    let shims = world.shims.as_ref().map(show).unwrap_or_default();
+    let parts = [show(&world.bin), job.path.clone(), shims, show(&world.work)];
+    let parts: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
+    parts.join(":")
 }
 
 /// What every task of the array runs, or why it cannot.
@@ -63,15 +54,12 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
 
     let size = job.indices.len().to_string();
     let mut vars: Vec<(String, String)> = job.env.clone();
-    let hidden_home = vars
-        .iter()
-        .any(|(n, v)| n == "HOME" && world.hides(Path::new(v)));
     let mut set = |name: &str, value: &str| {
         vars.retain(|(n, _)| n != name);
         vars.push((name.to_owned(), value.to_owned()));
     };
-    if hidden_home {
-        set("HOME", &world.home.display().to_string());
+    if let Some(home) = &world.home {
+        set("HOME", &home.display().to_string());
     }
     set("PATH", &path);
     set("PWD", &world.work.display().to_string());

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::{Cause, Report, StopCause};
-use spawn_core::pace::Pace;
+use spawn_core::pace::{HAND_BACK_AFTER, Pace};
 use spawn_core::supervise::{Action, Supervisor};
 use spawn_core::task::Token;
 use spawn_local::sandbox::limits::Group;
@@ -28,8 +28,6 @@ use super::output::Output;
 const COMMIT_WITHIN: Duration = Duration::from_millis(20);
 /// A task that has run this long is announced, so that people can watch it.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(30);
-/// Tasks claimed ahead go back when the one before them has run this long.
-const RELEASE_AFTER: Duration = Duration::from_millis(100);
 /// An agent with nothing to say says so this often, so that it is not taken for lost.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What a script may use to clean up when its time runs out.
@@ -52,6 +50,8 @@ pub struct Agent {
     pace: Pace,
     /// A turn waits for its answer.
     asked: bool,
+    /// Few tasks are left, and this agent gets another only when it has nothing to do.
+    ahead_refused: bool,
     /// Nothing more is started.
     leaving: bool,
     /// Processes of this worker that the kernel has killed for want of memory.
@@ -86,6 +86,7 @@ impl Agent {
             commits: Vec::new(),
             pace: Pace::new(),
             asked: false,
+            ahead_refused: false,
             leaving: false,
             out_of_memory_kills: 0,
             said: Duration::ZERO,
@@ -137,14 +138,14 @@ impl Agent {
             self.start(token, task, now)?;
         }
         if self.current.is_none() && self.leaving {
-            self.turn(0)?;
+            self.turn(0, false)?;
             return Ok(true);
         }
         if !self.asked && !self.leaving && self.queue.is_empty() {
-            let want = self.pace.want();
-            // While a task runs, ask ahead only if tasks have proved short.
-            if self.current.is_none() || want > 1 {
-                self.turn(want)?;
+            let ahead = self.current.is_some();
+            if !ahead || (self.pace.asks_ahead() && !self.ahead_refused) {
+                let want = self.pace.want();
+                self.turn(want, ahead)?;
             }
         }
         self.supervise(now)?;
@@ -172,9 +173,9 @@ impl Agent {
             self.say(&running)?;
         }
         if ran >= COMMIT_WITHIN && !self.commits.is_empty() {
-            self.turn(0)?;
+            self.turn(0, false)?;
         }
-        if ran >= RELEASE_AFTER && !self.queue.is_empty() {
+        if ran >= HAND_BACK_AFTER && !self.queue.is_empty() {
             self.release_queue()?;
         }
         Ok(())
@@ -191,7 +192,7 @@ impl Agent {
             current.supervisor.next_tick(),
             due(!current.announced, ANNOUNCE_AFTER),
             due(!self.commits.is_empty(), COMMIT_WITHIN),
-            due(!self.queue.is_empty(), RELEASE_AFTER),
+            due(!self.queue.is_empty(), HAND_BACK_AFTER),
         ]
         .into_iter()
         .flatten()
@@ -313,6 +314,7 @@ impl Agent {
             }
             return Ok(());
         };
+        self.ahead_refused = false;
         let ended_at = wall_clock();
         let lost_output = self
             .output
@@ -390,6 +392,7 @@ impl Agent {
             match message {
                 ToAgent::Claimed(claim) => {
                     self.asked = false;
+                    self.ahead_refused = claim.tasks.is_empty();
                     self.queue
                         .extend(claim.tasks.into_iter().map(|t| (claim.token, t)));
                 }
@@ -427,7 +430,7 @@ impl Agent {
         Ok(())
     }
 
-    fn turn(&mut self, want: u32) -> io::Result<()> {
+    fn turn(&mut self, want: u32, ahead: bool) -> io::Result<()> {
         if want == 0 && self.commits.is_empty() {
             return Ok(());
         }
@@ -436,7 +439,11 @@ impl Agent {
         }
         let commits = std::mem::take(&mut self.commits);
         self.asked |= want > 0;
-        self.say(&FromAgent::Turn { commits, want })
+        self.say(&FromAgent::Turn {
+            commits,
+            want,
+            ahead,
+        })
     }
 
     fn release_queue(&mut self) -> io::Result<()> {

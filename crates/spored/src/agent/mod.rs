@@ -12,7 +12,9 @@ mod output;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
+use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan, processes};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
@@ -58,8 +60,8 @@ fn serve() -> io::Result<()> {
     if let Some(group) = &job.group {
         group.join()?;
     }
-    environment::make_shims(&job)?;
-    match World::build(&world_plan(&job)) {
+    let shims = environment::make_shims(&job)?;
+    match World::build(&world_plan(&job, shims)) {
         Ok(world) => {
             let built = FromAgent::Built {
                 isolation: world.isolation,
@@ -74,12 +76,15 @@ fn serve() -> io::Result<()> {
     }
 }
 
-fn world_plan(job: &Job) -> WorldPlan {
+fn world_plan(job: &Job, shims: Option<PathBuf>) -> WorldPlan {
+    let is_hidden = |(name, value): &(String, String)| name == "HOME" && is_private(value.as_ref());
     WorldPlan {
         isolation: job.isolation,
         job: job.job_dir.clone().into(),
         bin: job.bin_dir.clone().into(),
         worker: job.worker_dir.clone().into(),
+        own_home: job.env.iter().any(is_hidden),
+        shims,
         path: std::env::split_paths(&job.path).collect(),
     }
 }
