@@ -1,10 +1,5 @@
-//! What agents say, and how they start and end.
+//! What agents say, and how they end.
 
-use std::hash::{Hash, Hasher};
-use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
@@ -14,14 +9,10 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::pace::fair_share;
 use spawn_core::task::Token;
 use spawn_local::ledger::SqliteLedger;
-use spawn_local::sandbox::limits::{self, Group, Limits};
-use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
+use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::RunningTask;
-use spawn_local::worker_name;
-use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError, NewAgent};
-use spawn_spec::Program;
+use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError};
 
-use crate::arrays::LiveArray;
 use crate::host::Desk;
 use crate::peers::PeerId;
 
@@ -39,8 +30,8 @@ pub struct Agent {
     pub slot: u32,
     /// Its process.
     pub pid: u32,
-    /// Its enrolment, once it is ready.
-    pub id: Option<AgentId>,
+    /// Its enrolment.
+    pub id: AgentId,
     /// Whether its sandbox is built.
     pub built: bool,
     /// Whether it said that no sandbox can be built.
@@ -55,15 +46,6 @@ pub struct Agent {
     pub retired: bool,
 }
 
-/// The processors and memory of the instance type that was asked for, if it is a known one.
-fn limits_of(array: &LiveArray) -> Option<Limits> {
-    let shape = array.submission.launch.instance_type.as_ref()?.shape()?;
-    Some(Limits {
-        cpus: shape.vcpus,
-        memory_bytes: shape.memory_mib << 20,
-    })
-}
-
 impl Agent {
     /// Ends its process, and with it its sandbox.
     pub fn kill(&self) {
@@ -72,37 +54,6 @@ impl Agent {
 }
 
 impl Desk {
-    /// Starts an agent for a slot of an array.
-    pub(crate) fn start_agent(&mut self, id: &ArrayId) -> io::Result<()> {
-        let slot = self.arrays[id].free_slot();
-        let (ours, theirs) = UnixStream::pair()?;
-        let child = Command::new(&self.agent_program)
-            .arg("agent")
-            .current_dir("/")
-            .env_clear()
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .spawn()?;
-        let peer = self.peers.add(ours)?;
-        let agent = Agent {
-            array: id.clone(),
-            slot,
-            pid: child.id(),
-            id: None,
-            built: false,
-            broken: false,
-            tried: self.isolation,
-            running: None,
-            heard: Instant::now(),
-            retired: false,
-        };
-        self.agents.insert(peer, agent);
-        if let Some(array) = self.arrays.get_mut(id) {
-            array.slots.insert(slot);
-        }
-        Ok(())
-    }
-
     /// Takes in one message of an agent.
     pub(crate) fn hear_agent(
         &mut self,
@@ -115,12 +66,9 @@ impl Desk {
             return Ok(());
         };
         agent.heard = Instant::now();
-        let enrolled = agent.id;
-        match (message, enrolled) {
-            (FromAgent::Ready { pid_started }, None) => {
-                self.greet(ledger, peer, pid_started, now)?
-            }
-            (FromAgent::Built { isolation }, _) => {
+        let id = agent.id;
+        match message {
+            FromAgent::Built { isolation } => {
                 self.isolation_known = true;
                 self.isolation = self.isolation.min(isolation);
                 agent.built = true;
@@ -128,33 +76,25 @@ impl Desk {
                     array.failed_starts = 0;
                 }
             }
-            (
-                FromAgent::Turn {
-                    commits,
-                    want,
-                    ahead,
-                },
-                Some(id),
-            ) => {
+            FromAgent::Turn {
+                commits,
+                want,
+                ahead,
+            } => {
                 self.take_commits(ledger, peer, id, &commits, now)?;
-                if want > 0 {
-                    if !(ahead && self.keep_back(ledger, peer)?) {
-                        self.give_claim(ledger, peer, id, want, now)?;
-                    }
+                if want > 0 && !(ahead && self.keep_back(ledger, peer)?) {
+                    self.give_claim(ledger, peer, id, want, now)?;
                 }
             }
-            (FromAgent::Release { token, positions }, Some(id)) => {
+            FromAgent::Release { token, positions } => {
                 ledger.release(id, token, &positions, now)?;
                 self.wake(peer);
             }
-            (
-                FromAgent::Running {
-                    position,
-                    attempt,
-                    log_offset,
-                },
-                _,
-            ) => {
+            FromAgent::Running {
+                position,
+                attempt,
+                log_offset,
+            } => {
                 agent.running = Some(RunningTask {
                     position,
                     attempt,
@@ -162,122 +102,10 @@ impl Desk {
                     since: now.0,
                 });
             }
-            (FromAgent::Heartbeat, _) => {}
-            (FromAgent::Broken { why }, _) => self.lower_isolation(peer, &why),
-            (message, _) => eprintln!("an agent said {message:?} out of turn"),
+            FromAgent::Heartbeat => {}
+            FromAgent::Broken { why } => self.lower_isolation(peer, &why),
         }
         Ok(())
-    }
-
-    fn greet(
-        &mut self,
-        ledger: &mut SqliteLedger,
-        peer: PeerId,
-        pid_started: u64,
-        now: UnixMicros,
-    ) -> Result<(), LedgerError> {
-        let agent = &self.agents[&peer];
-        let (array_id, slot, pid) = (agent.array.clone(), agent.slot, agent.pid);
-        let limits = self.arrays.get(&array_id).and_then(limits_of);
-        let group = self.limit(pid, limits);
-        let Some(array) = self.arrays.get(&array_id) else {
-            self.peers.send(peer, &ToAgent::Retire);
-            return Ok(());
-        };
-        let launch = &array.submission.launch;
-        let fresh = array.fresh();
-        let hostname = match fresh {
-            true => launch.name.clone(),
-            false => worker_name::of_slot(&launch.name, slot),
-        };
-        let enrolment = NewAgent {
-            array: array_id.clone(),
-            slot,
-            pid,
-            pid_started,
-            boot: self.boot.clone(),
-            hostname,
-        };
-        let id = ledger.enroll(&enrolment, now)?;
-        let (argv, script) = match &launch.program {
-            Program::Script {
-                file_name,
-                interpreter,
-            } => (interpreter.clone(), Some(file_name.clone())),
-            Program::Command { argv } => (argv.clone(), None),
-        };
-        let path = |p: std::path::PathBuf| p.to_string_lossy().into_owned();
-        let job = Job {
-            name: launch.name.clone(),
-            indices: launch.indices.clone(),
-            agent: id,
-            slot,
-            fresh,
-            argv,
-            script,
-            shipped: launch.shipped.iter().map(|f| f.name.clone()).collect(),
-            env: self.task_env(array),
-            path: array.submission.path.clone(),
-            timeout_ms: launch.timeout_ms,
-            durable: launch.durable,
-            group,
-            ttl_ms: array.deadline.micros_since(now) / 1000,
-            job_dir: path(self.home.job(&array_id)),
-            worker_dir: path(self.home.worker(id)),
-            bin_dir: path(self.home.bin()),
-            log: path(self.home.log(&array_id, id)),
-            isolation: self.isolation,
-            array: array_id,
-        };
-        if let Some(agent) = self.agents.get_mut(&peer) {
-            agent.id = Some(id);
-            agent.tried = self.isolation;
-        }
-        self.ending.insert(pid as i32, Some(self.home.worker(id)));
-        self.peers.send(peer, &ToAgent::Job(Box::new(job)));
-        Ok(())
-    }
-
-    /// Whether workers can be given limits here.
-    pub(crate) fn can_limit(&self) -> bool {
-        *self.limits.get_or_init(|| {
-            let prefix = self.group_prefix();
-            limits::remove_left(&prefix);
-            limits::available(&format!("{prefix}probe"))
-        })
-    }
-
-    /// The start of the names of this home's control groups.
-    fn group_prefix(&self) -> String {
-        let mut hash = std::hash::DefaultHasher::new();
-        self.home.root().hash(&mut hash);
-        format!("spawn-{:016x}-", hash.finish())
-    }
-
-    fn limit(&mut self, pid: u32, limits: Option<Limits>) -> Option<Group> {
-        let limits = limits.filter(|_| self.can_limit())?;
-        match Group::create(&format!("{}{pid}", self.group_prefix()), limits) {
-            Ok(group) => {
-                self.groups.insert(pid as i32, group.clone());
-                Some(group)
-            }
-            Err(e) => {
-                eprintln!("no limits for agent process {pid}: {e}");
-                None
-            }
-        }
-    }
-
-    fn task_env(&self, array: &LiveArray) -> Vec<(String, String)> {
-        let submission = &array.submission;
-        let mut env = submission.shell_env.clone();
-        env.extend(spawn_local::endpoint_env::variables(
-            self.endpoint_port,
-            &self.credentials.access_key_id,
-            &self.credentials.secret_access_key,
-        ));
-        env.extend(submission.launch.env.iter().cloned());
-        env
     }
 
     fn take_commits(
@@ -400,7 +228,7 @@ impl Desk {
             return Ok(());
         }
         for (peer, want) in std::mem::take(&mut array.parked) {
-            if let Some(agent) = self.agents.get(&peer).and_then(|a| a.id) {
+            if let Some(agent) = self.agents.get(&peer).map(|a| a.id) {
                 self.give_claim(ledger, peer, agent, want, now)?;
             }
         }
@@ -434,14 +262,7 @@ impl Desk {
                 }
             }
         }
-        match agent.id {
-            Some(id) => {
-                ledger.end_agent(id, now)?;
-            }
-            None => {
-                self.ending.entry(agent.pid as i32).or_default();
-            }
-        }
+        ledger.end_agent(agent.id, now)?;
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 use crate::agents::Agent;
 use crate::arrays::{self, LiveArray};
 use crate::peers::{PeerId, Peers, Round};
+use crate::starting::{AgentStartError, Spare};
 use crate::startup::{HostLock, StartError, wall_clock};
 
 /// An agent that is silent this long is given up: its lease is over.
@@ -53,8 +54,10 @@ pub(crate) struct Desk {
     pub(crate) peers: Peers,
     pub(crate) arrays: BTreeMap<ArrayId, LiveArray>,
     pub(crate) agents: HashMap<PeerId, Agent>,
+    /// An agent process without a job, so that the next launch does not wait for one.
+    pub(crate) spare: Option<Spare>,
     /// Directories of agents whose process has not ended yet.
-    pub(crate) ending: HashMap<i32, Option<PathBuf>>,
+    pub(crate) ending: HashMap<i32, PathBuf>,
     pub(crate) agent_program: PathBuf,
     pub(crate) endpoint: EndpointHandle,
     pub(crate) endpoint_port: u16,
@@ -114,6 +117,7 @@ impl Host {
             home,
             arrays: live,
             agents: HashMap::new(),
+            spare: None,
             ending: HashMap::new(),
             agent_program,
             endpoint,
@@ -145,7 +149,7 @@ impl Host {
             what: "the host's loop failed".to_owned(),
             source: Some(source.into()),
         };
-        self.desk.schedule();
+        self.desk.schedule(&mut self.ledger)?;
         while !self.desk.closing {
             self.keep_as_durably_as_asked()?;
             self.desk.peers.flush();
@@ -155,7 +159,7 @@ impl Host {
                 self.hear_signals().map_err(storage)?;
             }
             self.handle(&round)?;
-            self.desk.schedule();
+            self.desk.schedule(&mut self.ledger)?;
             self.desk.tell_waiters(&mut self.ledger);
             self.rest();
         }
@@ -218,7 +222,7 @@ impl Host {
         let desk = &mut self.desk;
         let busy = !desk.arrays.is_empty()
             || !desk.agents.is_empty()
-            || desk.peers.len() > 0
+            || desk.peers.len() > usize::from(desk.spare.is_some())
             || desk.endpoint.in_flight() > 0;
         if busy {
             self.busy_at = Instant::now();
@@ -237,7 +241,8 @@ impl Host {
         let _ = std::fs::remove_file(self.desk.home.socket());
         self.desk.peers.flush();
         let now = wall_clock();
-        let peers: Vec<PeerId> = self.desk.agents.keys().copied().collect();
+        let spare = self.desk.spare.map(|s| s.peer);
+        let peers: Vec<PeerId> = self.desk.agents.keys().copied().chain(spare).collect();
         let desk = &mut self.desk;
         let ended = self.ledger.group(|ledger| {
             for peer in peers {
@@ -311,6 +316,9 @@ impl Desk {
         if self.agents.contains_key(&peer) {
             self.lose_agent(ledger, peer, now)?;
         }
+        if self.spare.is_some_and(|s| s.peer == peer) {
+            self.spare = None;
+        }
         for array in self.arrays.values_mut() {
             array.waiters.retain(|w| w.peer != peer);
         }
@@ -375,23 +383,38 @@ impl Desk {
     }
 
     /// Starts agents for as long as some array wants one.
-    fn schedule(&mut self) {
+    fn schedule(&mut self, ledger: &mut SqliteLedger) -> Result<(), LedgerError> {
         let now = wall_clock();
-        while let Some(id) = arrays::next_to_serve(self.arrays.values(), self.cores, now).cloned() {
-            if self.isolation == Isolation::Shared && !self.may_share_tmp(&id) {
-                return;
-            }
-            if let Err(e) = self.start_agent(&id) {
-                eprintln!("cannot start an agent: {e}");
-                if let Some(array) = self.arrays.get_mut(&id) {
-                    array.hold_up(format!("cannot start an agent: {e}"));
+        let next = |desk: &Desk| {
+            let id = arrays::next_to_serve(desk.arrays.values(), desk.cores, now).cloned()?;
+            (desk.isolation > Isolation::Shared || desk.may_share_tmp(&id)).then_some(id)
+        };
+        if next(self).is_none() {
+            return Ok(());
+        }
+        ledger.group(|ledger| {
+            while let Some(id) = next(self) {
+                match self.start_agent(ledger, &id, now) {
+                    Ok(()) => {}
+                    Err(AgentStartError::Ledger(e)) => return Err(e),
+                    Err(e) => {
+                        eprintln!("{}: {e}", id.as_str());
+                        if let Some(array) = self.arrays.get_mut(&id) {
+                            array.hold_up(e.to_string());
+                        }
+                    }
                 }
             }
-        }
+            Ok(())
+        })?;
+        // First the jobs, then the spare: what was asked for goes before what may be.
+        self.peers.flush();
+        self.keep_a_spare();
+        Ok(())
     }
 
     /// Tasks that share `/tmp` run one at a time, unless the user allowed otherwise.
-    fn may_share_tmp(&mut self, id: &ArrayId) -> bool {
+    fn may_share_tmp(&self, id: &ArrayId) -> bool {
         let allowed = |a: &LiveArray| a.submission.launch.allow_shared_tmp;
         let all_allow = self
             .agents
@@ -468,7 +491,7 @@ impl Desk {
             if let Some(group) = self.groups.remove(&pid.as_raw()) {
                 group.remove();
             }
-            if let Some(Some(dir)) = self.ending.remove(&pid.as_raw()) {
+            if let Some(dir) = self.ending.remove(&pid.as_raw()) {
                 // Much may lie in it; the loop does not wait for that.
                 std::thread::spawn(move || {
                     if let Err(e) = spawn_local::sandbox::tidy::remove(&dir) {

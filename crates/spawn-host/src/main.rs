@@ -5,7 +5,7 @@
 //! group commit that costs a busy host no more than a quiet one.
 //!
 //! - [`host`]: the loop. [`peers`]: sockets and frames. [`serving`]: what commands ask.
-//!   [`agents`]: what agents say. [`arrays`]: which arrays live and how many agents each gets.
+//!   [`agents`]: what agents say. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
@@ -15,6 +15,7 @@ mod arrays;
 mod host;
 mod peers;
 mod serving;
+mod starting;
 mod startup;
 
 use std::path::PathBuf;

@@ -142,7 +142,7 @@ impl Desk {
         let record = known(ledger.array(id)?, id)?;
         let mut workers = Vec::new();
         for agent in self.agents.values().filter(|a| a.array == *id) {
-            if let Some(record) = agent.id.map(|id| ledger.agent(id)).transpose()?.flatten() {
+            if let Some(record) = ledger.agent(agent.id)? {
                 let running = agent.running;
                 workers.push(WorkerStatus {
                     agent: record,

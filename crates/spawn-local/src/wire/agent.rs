@@ -1,7 +1,7 @@
 //! Between an agent and the host.
 //!
-//! The agent speaks first ([`FromAgent::Ready`]), gets its [`ToAgent::Job`], and from then on
-//! takes turns: each turn carries the outcomes it has and asks for more tasks. The host answers
+//! An agent waits for its [`ToAgent::Job`], builds its sandbox ([`FromAgent::Built`]), and from
+//! then on takes turns: each turn carries the outcomes it has and asks for more tasks. The host answers
 //! each turn once, when there is something to claim or nothing more to wait for.
 
 use serde::{Deserialize, Serialize};
@@ -29,11 +29,6 @@ pub enum Isolation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromAgent {
-    /// It is up.
-    Ready {
-        /// When its process started, in clock ticks since boot.
-        pid_started: u64,
-    },
     /// Its sandbox is built; sent once, before the first turn.
     Built {
         /// How far it could isolate its tasks.

@@ -126,7 +126,10 @@ fn check(world: &World, shared: &Path, id: &str, mark: &str) {
     until("every daemon of a task is gone", || {
         processes(&["sleep", mark]).is_empty()
     });
-    until("every agent is gone", || agents(world).is_empty());
+    // One stays, without a sandbox, for the next launch.
+    until("every agent with a task is gone", || {
+        agents(world).len() <= 1
+    });
     let left = || fs::read_dir(world.home.join("workers")).unwrap().count();
     until("every worker's directory is gone", || left() == 0);
 }
@@ -147,8 +150,9 @@ fn an_agent_killed_in_mid_array_costs_one_attempt_and_nothing_else() {
     ]);
     for n in 1..=5 {
         until("tasks go on", || lines(shared.path(), "end").len() > n * 10);
-        until("an agent is there", || !agents(&world).is_empty());
-        kill(&agents(&world)[..1]);
+        until("two agents are there", || agents(&world).len() > 1);
+        // One of the two may be the spare.
+        kill(&agents(&world)[..2]);
     }
     check(&world, shared.path(), &id, mark);
     let status = world.json(["status", &id]);

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use spawn_local::sandbox::world::is_private;
-use spawn_local::sandbox::{World, WorldPlan, processes};
+use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
@@ -40,16 +40,13 @@ pub fn main() -> io::Result<()> {
 
 fn serve() -> io::Result<()> {
     reset_signals()?;
+    // A stopped agent would not notice that its host is gone.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     let socket: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
     let mut host = UnixStream::from(socket);
     let null = std::fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
 
-    let me = processes::process(std::process::id() as i32);
-    let ready = FromAgent::Ready {
-        pid_started: me.map_or(0, |p| p.started),
-    };
-    frames::send(&ready, &mut host)?;
     let mut inbox = Inbox::new();
     let job = match frames::receive(&mut inbox, &mut host)? {
         ToAgent::Job(job) => *job,
