@@ -13,7 +13,7 @@ use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::RunningTask;
 use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError};
 
-use crate::host::Desk;
+use crate::desk::Desk;
 use crate::peers::PeerId;
 
 /// A task in backoff that comes due this soon is waited for; agents leave for longer ones.

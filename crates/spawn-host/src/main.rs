@@ -4,7 +4,7 @@
 //! commands and agents have said, does it in one ledger transaction, and only then answers: a
 //! group commit that costs a busy host no more than a quiet one.
 //!
-//! - [`host`]: the loop. [`peers`]: sockets and frames. [`serving`]: what commands ask.
+//! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`agents`]: what agents say. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
@@ -12,6 +12,7 @@
 
 mod agents;
 mod arrays;
+mod desk;
 mod host;
 mod peers;
 mod serving;

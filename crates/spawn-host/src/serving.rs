@@ -16,7 +16,7 @@ use spawn_local::wire::client::{
 use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewArray, TaskRow};
 
 use crate::arrays::{LiveArray, Waiter};
-use crate::host::Desk;
+use crate::desk::Desk;
 use crate::peers::PeerId;
 use crate::startup::wall_clock;
 

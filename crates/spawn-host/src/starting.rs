@@ -22,7 +22,7 @@ use spawn_spec::Program;
 
 use crate::agents::Agent;
 use crate::arrays::LiveArray;
-use crate::host::Desk;
+use crate::desk::Desk;
 use crate::peers::PeerId;
 
 /// An agent process that has no job yet.

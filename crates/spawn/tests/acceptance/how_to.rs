@@ -41,7 +41,7 @@ fn csv(i: u64) -> (String, String) {
 #[test]
 fn the_chunked_array_processes_every_file_exactly() {
     let world = World::new();
-    let verbatim = example("chunked/process-chunk.sh");
+    let verbatim = example("how-to/process-chunk.sh");
     let script = verbatim.replace("CHUNK_SIZE=100\n", "CHUNK_SIZE=2\n");
     let changed = verbatim
         .lines()
@@ -53,7 +53,7 @@ fn the_chunked_array_processes_every_file_exactly() {
         "only the size of a chunk differs from the how-to"
     );
     world.write("process-chunk.sh", script);
-    world.write("process.py", example("chunked/process.py"));
+    world.write("process.py", example("how-to/process.py"));
     for i in 0..8 {
         world.write(&format!("input/file-{i:05}.csv"), csv(i).0);
     }
@@ -106,8 +106,8 @@ fn the_chunked_array_processes_every_file_exactly() {
 #[test]
 fn the_queue_array_processes_every_message_once_and_ends_by_itself() {
     let world = World::new();
-    world.write("worker.sh", example("queue/worker.sh"));
-    world.write("process.py", example("queue/process.py"));
+    world.write("worker.sh", example("how-to/worker.sh"));
+    world.write("process.py", example("how-to/process.py"));
     for i in 1..=6 {
         world.write(&format!("input/file-{i:05}.csv"), csv(i).0);
     }

@@ -131,7 +131,7 @@ fn a_clone_under_tmp_builds_and_runs_there() {
     .unwrap();
     fs::write(clone.join("in.csv"), "a\n1\n").unwrap();
     fs::copy(
-        clone.join("examples/chunked/process.py"),
+        clone.join("examples/how-to/process.py"),
         clone.join("process.py"),
     )
     .unwrap();

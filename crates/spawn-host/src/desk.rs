@@ -1,0 +1,310 @@
+//! The host's desk: who is connected, which arrays live, which agents work; everything but the
+//! ledger, which each transaction lends to it.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use spawn_core::array_id::ArrayId;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::StopCause;
+use spawn_core::task::Intent;
+use spawn_endpoint::{Credentials, EndpointHandle};
+use spawn_local::home::Home;
+use spawn_local::ledger::SqliteLedger;
+use spawn_local::sandbox::limits::Group;
+use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
+use spawn_local::wire::client::{Answer, Refusal, Request};
+use spawn_ports::ledger::{Ledger, LedgerError};
+
+use crate::agents::Agent;
+use crate::arrays::{self, LiveArray};
+use crate::peers::{PeerId, Peers};
+use crate::starting::{AgentStartError, Spare};
+use crate::startup::wall_clock;
+
+/// An agent that is silent this long is given up: its lease is over.
+const LEASE: Duration = Duration::from_secs(45);
+/// Commands that wait are told of changes at most this often.
+const TELL_EVERY: Duration = Duration::from_millis(50);
+
+/// All of the host but its ledger, which transactions lend to it.
+pub(crate) struct Desk {
+    pub(crate) home: Home,
+    pub(crate) peers: Peers,
+    pub(crate) arrays: BTreeMap<ArrayId, LiveArray>,
+    pub(crate) agents: HashMap<PeerId, Agent>,
+    /// An agent process without a job, so that the next launch does not wait for one.
+    pub(crate) spare: Option<Spare>,
+    /// Directories of agents whose process has not ended yet.
+    pub(crate) ending: HashMap<i32, PathBuf>,
+    pub(crate) agent_program: PathBuf,
+    pub(crate) endpoint: EndpointHandle,
+    pub(crate) endpoint_port: u16,
+    pub(crate) credentials: Credentials,
+    pub(crate) isolation: Isolation,
+    pub(crate) isolation_known: bool,
+    /// Whether control groups can be made here, once that was asked.
+    pub(crate) limits: OnceCell<bool>,
+    /// The control groups of agents, by process.
+    pub(crate) groups: HashMap<i32, Group>,
+    pub(crate) started_at: UnixMicros,
+    pub(crate) cores: u32,
+    pub(crate) closing: bool,
+    pub(crate) boot: String,
+}
+
+impl Desk {
+    pub(crate) fn arrays_past_deadline(&self, now: UnixMicros) -> Vec<ArrayId> {
+        self.arrays
+            .values()
+            .filter(|a| a.intent != Intent::Expired && a.unfinished > 0 && a.deadline <= now)
+            .map(|a| a.id.clone())
+            .collect()
+    }
+
+    pub(crate) fn parked_are_due(&self, now: UnixMicros) -> bool {
+        self.arrays
+            .values()
+            .any(|a| !a.parked.is_empty() && a.asleep_until.is_none_or(|t| t <= now))
+    }
+
+    pub(crate) fn hear(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        loop {
+            let heard = if self.agents.contains_key(&peer) {
+                match self.peers.next::<FromAgent>(peer) {
+                    Ok(Some(message)) => self.hear_agent(ledger, peer, message, now).map(|()| true),
+                    Ok(None) => Ok(false),
+                    Err(e) => {
+                        eprintln!("an agent speaks nonsense: {e}");
+                        self.part(ledger, peer, now).map(|()| false)
+                    }
+                }
+            } else {
+                match self.peers.next::<Request>(peer) {
+                    Ok(Some(request)) => {
+                        self.serve_request(ledger, peer, request, now);
+                        Ok(true)
+                    }
+                    Ok(None) => Ok(false),
+                    Err(e) => {
+                        let message = format!("the host does not understand this command: {e}");
+                        let kind = Refusal::Protocol;
+                        self.peers.send(peer, &Answer::Refused { kind, message });
+                        Ok(false)
+                    }
+                }
+            }?;
+            if !heard {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) fn part(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        if self.agents.contains_key(&peer) {
+            self.lose_agent(ledger, peer, now)?;
+        }
+        if self.spare.is_some_and(|s| s.peer == peer) {
+            self.spare = None;
+        }
+        for array in self.arrays.values_mut() {
+            array.waiters.retain(|w| w.peer != peer);
+        }
+        self.peers.remove(peer);
+        Ok(())
+    }
+
+    /// After the round's changes: arrays learn their counts, parked agents get what came free.
+    pub(crate) fn settle(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let ids: Vec<ArrayId> = self.arrays.keys().cloned().collect();
+        for id in ids {
+            if let Some(record) = ledger.array(&id)? {
+                let array = self.arrays.get_mut(&id).filter(|a| {
+                    (a.pending, a.unfinished, a.intent)
+                        != (
+                            record.counts.pending,
+                            record.counts.pending + record.counts.running,
+                            record.intent,
+                        )
+                });
+                if let Some(array) = array {
+                    array.refresh(&record);
+                }
+            }
+            self.serve_parked(ledger, &id, now)?;
+        }
+        Ok(())
+    }
+
+    /// Closes an array and tells its agents to stop.
+    pub(crate) fn close_array(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        id: &ArrayId,
+        intent: Intent,
+        stop: Option<(StopCause, u64)>,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let record = ledger.close(id, intent, now)?;
+        if let Some(array) = self.arrays.get_mut(id) {
+            array.refresh(&record);
+            for (peer, _) in std::mem::take(&mut array.parked) {
+                self.peers.send(peer, &ToAgent::Retire);
+            }
+        }
+        if let Some((cause, notice_ms)) = stop {
+            for (peer, agent) in &self.agents {
+                if agent.array == *id {
+                    let position = None;
+                    self.peers.send(
+                        *peer,
+                        &ToAgent::Stop {
+                            cause,
+                            notice_ms,
+                            position,
+                        },
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts agents for as long as some array wants one.
+    pub(crate) fn schedule(&mut self, ledger: &mut SqliteLedger) -> Result<(), LedgerError> {
+        let now = wall_clock();
+        let next = |desk: &Desk| {
+            let id = arrays::next_to_serve(desk.arrays.values(), desk.cores, now).cloned()?;
+            (desk.isolation > Isolation::Shared || desk.may_share_tmp(&id)).then_some(id)
+        };
+        if next(self).is_none() {
+            return Ok(());
+        }
+        ledger.group(|ledger| {
+            while let Some(id) = next(self) {
+                match self.start_agent(ledger, &id, now) {
+                    Ok(()) => {}
+                    Err(AgentStartError::Ledger(e)) => return Err(e),
+                    Err(e) => {
+                        eprintln!("{}: {e}", id.as_str());
+                        if let Some(array) = self.arrays.get_mut(&id) {
+                            array.hold_up(e.to_string());
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        // First the jobs, then the spare: what was asked for goes before what may be.
+        self.peers.flush();
+        self.keep_a_spare();
+        Ok(())
+    }
+
+    /// Tasks that share `/tmp` run one at a time, unless the user allowed otherwise.
+    pub(crate) fn may_share_tmp(&self, id: &ArrayId) -> bool {
+        let allowed = |a: &LiveArray| a.submission.launch.allow_shared_tmp;
+        let all_allow = self
+            .agents
+            .values()
+            .all(|agent| self.arrays.get(&agent.array).is_none_or(allowed));
+        self.agents.is_empty() || (all_allow && self.arrays.get(id).is_some_and(allowed))
+    }
+
+    /// Tells commands that wait what they have not seen yet, not too often.
+    pub(crate) fn tell_waiters(&mut self, ledger: &mut SqliteLedger) {
+        let due: Vec<ArrayId> = self
+            .arrays
+            .values()
+            .filter(|a| {
+                a.waiters
+                    .iter()
+                    .any(|w| w.stale && (a.unfinished == 0 || w.told.elapsed() >= TELL_EVERY))
+            })
+            .map(|a| a.id.clone())
+            .collect();
+        for id in due {
+            let answer = self.status_answer(ledger, &id);
+            let Some(array) = self.arrays.get_mut(&id) else {
+                continue;
+            };
+            let ended = array.unfinished == 0;
+            for waiter in array.waiters.iter_mut().filter(|w| w.stale) {
+                self.peers.send(waiter.peer, &answer);
+                waiter.stale = false;
+                waiter.told = Instant::now();
+            }
+            if ended {
+                array.waiters.clear();
+            }
+        }
+        self.arrays
+            .retain(|_, a| a.unfinished > 0 || !a.slots.is_empty() || !a.waiters.is_empty());
+    }
+
+    pub(crate) fn next_wake(&self, idle_limit: Duration) -> Option<u64> {
+        let now = wall_clock();
+        let mut wake = Duration::from_secs(3600).min(idle_limit);
+        let until = |at: UnixMicros| Duration::from_micros(at.micros_since(now));
+        for array in self.arrays.values() {
+            if array.unfinished > 0 && array.intent != Intent::Expired {
+                wake = wake.min(until(array.deadline));
+            }
+            if let Some(at) = array.asleep_until.filter(|_| array.pending > 0) {
+                wake = wake.min(until(at));
+            }
+            for waiter in array.waiters.iter().filter(|w| w.stale) {
+                wake = wake.min(TELL_EVERY.saturating_sub(waiter.told.elapsed()));
+            }
+        }
+        if !self.agents.is_empty() {
+            wake = wake.min(LEASE / 4);
+        }
+        Some(u64::try_from(wake.as_millis()).unwrap_or(u64::MAX) + 1)
+    }
+
+    pub(crate) fn silent_agents(&self) -> Vec<PeerId> {
+        self.agents
+            .iter()
+            .filter(|(_, a)| a.heard.elapsed() > LEASE)
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    pub(crate) fn reap(&mut self, flags: WaitPidFlag) {
+        while let Ok(status) = waitpid(None::<Pid>, Some(flags)) {
+            let Some(pid) = status.pid().filter(|_| status != WaitStatus::StillAlive) else {
+                return;
+            };
+            if let Some(group) = self.groups.remove(&pid.as_raw()) {
+                group.remove();
+            }
+            if let Some(dir) = self.ending.remove(&pid.as_raw()) {
+                // Much may lie in it; the loop does not wait for that.
+                std::thread::spawn(move || {
+                    if let Err(e) = spawn_local::sandbox::tidy::remove(&dir) {
+                        eprintln!("cannot remove {}: {e}", dir.display());
+                    }
+                });
+            }
+        }
+    }
+}
