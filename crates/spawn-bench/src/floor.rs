@@ -1,7 +1,7 @@
 //! What the floor programs have in common: their command line, and a spawn that allocates nothing.
 //!
 //! A floor is the least that the machine asks for a task. Nothing here allocates after
-//! [`Order::from_args`] has returned.
+//! `Order::from_args` has returned.
 
 use std::ffi::{CString, OsString};
 use std::io;

@@ -206,8 +206,8 @@ pub fn judge(
         (Some(Status::Skipped), _) => Cause::Skipped,
         (Some(Status::Failed), _) => Cause::Exit,
         (None, Some(stop)) => stop.cause(),
-        (None, None) if out_of_memory => Cause::OutOfMemory,
         (None, None) if exit == Exit::Code(0) => Cause::Succeeded,
+        (None, None) if out_of_memory => Cause::OutOfMemory,
         (None, None) => Cause::Exit,
     };
     Report {
@@ -263,6 +263,14 @@ mod tests {
             false,
         );
         assert_eq!(said_first.ending.cause, Cause::Succeeded);
+    }
+
+    #[test]
+    fn a_script_that_copes_with_a_killed_child_has_not_run_out_of_memory() {
+        let cause = |exit| judge(exit, None, None, true).ending.cause;
+        assert_eq!(cause(Exit::Code(0)), Cause::Succeeded);
+        assert_eq!(cause(Exit::Code(1)), Cause::OutOfMemory);
+        assert_eq!(cause(Exit::Signal(9)), Cause::OutOfMemory);
     }
 
     #[test]

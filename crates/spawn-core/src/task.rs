@@ -284,7 +284,12 @@ fn settle(task: &mut Task, report: Report, around: Circumstances<'_>) {
         let wait = around
             .budgets
             .backoff_millis(cause, &task.spent, around.dice);
-        back_to_pending(task, around.now.plus_millis(wait), around.intent);
+        // Without a wait, at once: also if the clock is set back.
+        let not_before = match wait {
+            0 => UnixMicros(0),
+            wait => around.now.plus_millis(wait),
+        };
+        back_to_pending(task, not_before, around.intent);
         return;
     }
     // An attempt cut off by no fault of the script follows the array's wish.

@@ -6,6 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::Cause;
 use spawn_core::pace::fair_share;
 use spawn_core::task::Token;
 use spawn_local::ledger::SqliteLedger;
@@ -69,12 +70,8 @@ impl Desk {
         let id = agent.id;
         match message {
             FromAgent::Built { isolation } => {
-                self.isolation_known = true;
                 self.isolation = self.isolation.min(isolation);
                 agent.built = true;
-                if let Some(array) = self.arrays.get_mut(&agent.array) {
-                    array.failed_starts = 0;
-                }
             }
             FromAgent::Turn {
                 commits,
@@ -119,6 +116,10 @@ impl Desk {
         if commits.is_empty() {
             return Ok(());
         }
+        // Only a task that ran proves that sandboxes can be had.
+        self.isolation_known |= commits
+            .iter()
+            .any(|c| c.report.ending.cause != Cause::LaunchFailed);
         for (commit, verdict) in commits.iter().zip(ledger.commit(id, commits, now)?) {
             if let Err(illegal) = verdict {
                 eprintln!(
@@ -126,6 +127,11 @@ impl Desk {
                     id.0, commit.position
                 );
             }
+        }
+        if let Some(agent) = self.agents.get(&peer)
+            && let Some(array) = self.arrays.get_mut(&agent.array)
+        {
+            array.failed_starts = 0;
         }
         if let Some(agent) = self.agents.get_mut(&peer)
             && let Some(running) = agent.running
@@ -266,24 +272,24 @@ impl Desk {
         Ok(())
     }
 
+    /// An agent found that the isolation it was to give cannot be had here.
     fn lower_isolation(&mut self, peer: PeerId, why: &str) {
-        let lower = match self.isolation {
+        let Some(agent) = self.agents.get_mut(&peer) else {
+            return;
+        };
+        eprintln!("isolation {:?} cannot be had: {why}", agent.tried);
+        agent.broken = true;
+        if agent.tried > self.isolation {
+            // Agents that started together all find the same: one step down for all of them.
+            return;
+        }
+        let lower = match agent.tried {
             Isolation::Full => Some(Isolation::Mounts),
             Isolation::Mounts => Some(Isolation::Shared),
             Isolation::Shared => None,
         };
-        let Some(agent) = self.agents.get_mut(&peer) else {
-            return;
-        };
-        eprintln!("isolation {:?} cannot be had: {why}", self.isolation);
-        agent.broken = true;
         match lower {
-            // Agents that started together all find the same; one step down for all of them.
-            Some(lower) if !self.isolation_known => {
-                if agent.tried == self.isolation {
-                    self.isolation = lower;
-                }
-            }
+            Some(lower) if !self.isolation_known => self.isolation = lower,
             _ => {
                 if let Some(array) = self.arrays.get_mut(&agent.array) {
                     array.failed_starts += 1;

@@ -38,6 +38,8 @@ pub struct LiveArray {
     pub failed_starts: u32,
     /// Why nothing is started, if so.
     pub held_up: Option<String>,
+    /// When to try again all the same; `None` if that would be of no use.
+    pub retry_start_at: Option<UnixMicros>,
 }
 
 /// A command that waits for an array.
@@ -68,6 +70,7 @@ impl LiveArray {
             waiters: Vec::new(),
             failed_starts: 0,
             held_up: None,
+            retry_start_at: None,
         };
         array.refresh(record);
         Ok(array)
@@ -114,7 +117,7 @@ impl LiveArray {
     pub fn wants_agent(&self, now: UnixMicros) -> bool {
         let idle = self.parked.len() as u64;
         self.intent == Intent::Run
-            && self.held_up.is_none()
+            && (self.held_up.is_none() || self.retry_start_at.is_some_and(|t| t <= now))
             && self.pending > idle
             && self.asleep_until.is_none_or(|t| t <= now)
             && (self.slots.len() as u64) < self.unfinished

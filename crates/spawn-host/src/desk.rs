@@ -21,19 +21,23 @@ use spawn_local::wire::client::{Answer, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
-use crate::arrays::{self, LiveArray};
+use crate::arrays::{self, LiveArray, Waiter};
 use crate::peers::{PeerId, Peers};
 use crate::starting::{AgentStartError, Spare};
 use crate::startup::wall_clock;
 
 /// An agent that is silent this long is given up: its lease is over.
-const LEASE: Duration = Duration::from_secs(45);
+pub(crate) const LEASE: Duration = Duration::from_secs(45);
+/// An agent's process that could not be started is tried again after this long.
+const START_AGAIN_MILLIS: u64 = 1_000;
 /// Commands that wait are told of changes at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
 /// All of the host but its ledger, which transactions lend to it.
 pub(crate) struct Desk {
     pub(crate) home: Home,
+    /// How many files a task may have open.
+    pub(crate) open_files: u64,
     pub(crate) peers: Peers,
     pub(crate) arrays: BTreeMap<ArrayId, LiveArray>,
     pub(crate) agents: HashMap<PeerId, Agent>,
@@ -61,7 +65,7 @@ impl Desk {
     pub(crate) fn arrays_past_deadline(&self, now: UnixMicros) -> Vec<ArrayId> {
         self.arrays
             .values()
-            .filter(|a| a.intent != Intent::Expired && a.unfinished > 0 && a.deadline <= now)
+            .filter(|a| a.intent == Intent::Run && a.unfinished > 0 && a.deadline <= now)
             .map(|a| a.id.clone())
             .collect()
     }
@@ -207,6 +211,7 @@ impl Desk {
                         eprintln!("{}: {e}", id.as_str());
                         if let Some(array) = self.arrays.get_mut(&id) {
                             array.hold_up(e.to_string());
+                            array.retry_start_at = Some(now.plus_millis(START_AGAIN_MILLIS));
                         }
                     }
                 }
@@ -235,9 +240,10 @@ impl Desk {
             .arrays
             .values()
             .filter(|a| {
-                a.waiters
-                    .iter()
-                    .any(|w| w.stale && (a.unfinished == 0 || w.told.elapsed() >= TELL_EVERY))
+                a.waiters.iter().any(|w| {
+                    let due = a.unfinished == 0 || w.told.elapsed() >= TELL_EVERY;
+                    w.stale && due && !self.peers.is_backed_up(w.peer)
+                })
             })
             .map(|a| a.id.clone())
             .collect();
@@ -248,37 +254,50 @@ impl Desk {
             };
             let ended = array.unfinished == 0;
             for waiter in array.waiters.iter_mut().filter(|w| w.stale) {
+                // One who does not read is told when there is room again, and then the newest.
+                if self.peers.is_backed_up(waiter.peer) {
+                    continue;
+                }
                 self.peers.send(waiter.peer, &answer);
                 waiter.stale = false;
                 waiter.told = Instant::now();
             }
             if ended {
-                array.waiters.clear();
+                array.waiters.retain(|w| w.stale);
             }
         }
         self.arrays
             .retain(|_, a| a.unfinished > 0 || !a.slots.is_empty() || !a.waiters.is_empty());
     }
 
-    pub(crate) fn next_wake(&self, idle_limit: Duration) -> Option<u64> {
+    pub(crate) fn next_wake(&self, idle_limit: Duration) -> u64 {
         let now = wall_clock();
         let mut wake = Duration::from_secs(3600).min(idle_limit);
         let until = |at: UnixMicros| Duration::from_micros(at.micros_since(now));
         for array in self.arrays.values() {
-            if array.unfinished > 0 && array.intent != Intent::Expired {
+            if array.unfinished > 0 && array.intent == Intent::Run {
                 wake = wake.min(until(array.deadline));
             }
-            if let Some(at) = array.asleep_until.filter(|_| array.pending > 0) {
+            let naps = [array.asleep_until, array.retry_start_at];
+            for at in naps.into_iter().flatten().filter(|at| *at > now) {
                 wake = wake.min(until(at));
             }
-            for waiter in array.waiters.iter().filter(|w| w.stale) {
+            let reads = |w: &&Waiter| w.stale && !self.peers.is_backed_up(w.peer);
+            for waiter in array.waiters.iter().filter(reads) {
                 wake = wake.min(TELL_EVERY.saturating_sub(waiter.told.elapsed()));
             }
         }
         if !self.agents.is_empty() {
             wake = wake.min(LEASE / 4);
         }
-        Some(u64::try_from(wake.as_millis()).unwrap_or(u64::MAX) + 1)
+        u64::try_from(wake.as_millis()).unwrap_or(u64::MAX) + 1
+    }
+
+    /// Starts every agent's lease anew.
+    pub(crate) fn trust_all_agents(&mut self) {
+        for agent in self.agents.values_mut() {
+            agent.heard = Instant::now();
+        }
     }
 
     pub(crate) fn silent_agents(&self) -> Vec<PeerId> {
@@ -299,11 +318,13 @@ impl Desk {
             }
             if let Some(dir) = self.ending.remove(&pid.as_raw()) {
                 // Much may lie in it; the loop does not wait for that.
-                std::thread::spawn(move || {
+                let removal = move || {
                     if let Err(e) = spawn_local::sandbox::tidy::remove(&dir) {
                         eprintln!("cannot remove {}: {e}", dir.display());
                     }
-                });
+                };
+                // Without a thread it is left to the next host.
+                let _ = std::thread::Builder::new().spawn(removal);
             }
         }
     }

@@ -20,7 +20,7 @@ use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::arrays::LiveArray;
-use crate::desk::Desk;
+use crate::desk::{Desk, LEASE};
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError, wall_clock};
 
@@ -46,6 +46,7 @@ impl Host {
     )]
     pub fn new(
         home: Home,
+        open_files: u64,
         mut ledger: SqliteLedger,
         socket: UnixListener,
         agent_program: PathBuf,
@@ -79,6 +80,7 @@ impl Host {
         let desk = Desk {
             peers: Peers::new(socket, signals.as_fd()).map_err(io)?,
             home,
+            open_files,
             arrays: live,
             agents: HashMap::new(),
             spare: None,
@@ -118,7 +120,12 @@ impl Host {
             self.keep_as_durably_as_asked()?;
             self.desk.peers.flush();
             let wake = self.desk.next_wake(self.idle_limit);
+            let began = Instant::now();
             let round = self.desk.peers.wait(wake).map_err(storage)?;
+            if began.elapsed() > Duration::from_millis(wake) + LEASE / 4 {
+                // It was the host that was away, not its agents.
+                self.desk.trust_all_agents();
+            }
             if round.child_ended {
                 self.hear_signals().map_err(storage)?;
             }
@@ -150,9 +157,8 @@ impl Host {
         let now = wall_clock();
         let desk = &mut self.desk;
         let due = desk.arrays_past_deadline(now);
-        let lost = desk.silent_agents();
-        let quiet =
-            round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && lost.is_empty();
+        let silent = !desk.silent_agents().is_empty();
+        let quiet = round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && !silent;
         if quiet && !desk.parked_are_due(now) {
             return Ok(());
         }
@@ -163,7 +169,10 @@ impl Host {
             for &peer in round.spoke.iter().chain(&round.left) {
                 desk.hear(ledger, peer, now)?;
             }
-            for &peer in round.left.iter().chain(&lost) {
+            for &peer in &round.left {
+                desk.part(ledger, peer, now)?;
+            }
+            for peer in desk.silent_agents() {
                 desk.part(ledger, peer, now)?;
             }
             desk.settle(ledger, now)
@@ -232,5 +241,6 @@ fn idle_limit() -> Duration {
     std::env::var("SPAWN_IDLE_SECONDS")
         .ok()
         .and_then(|s| s.parse().ok())
-        .map_or(IDLE, Duration::from_secs)
+        // Time enough for whoever started it to be heard.
+        .map_or(IDLE, |seconds: u64| Duration::from_secs(seconds.max(2)))
 }

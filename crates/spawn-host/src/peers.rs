@@ -4,12 +4,16 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spawn_local::wire::frames::{self, Inbox};
+
+/// How long the host holds its breath when the system is out of descriptors or memory.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A connection, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,13 +95,10 @@ impl Peers {
     }
 
     /// Waits until something happens, `timeout_ms` at most, and takes in what has arrived.
-    pub fn wait(&mut self, timeout_ms: Option<u64>) -> io::Result<Round> {
+    pub fn wait(&mut self, timeout_ms: u64) -> io::Result<Round> {
         let mut events = [EpollEvent::empty(); 64];
-        let timeout = match timeout_ms {
-            None => EpollTimeout::NONE,
-            Some(ms) => EpollTimeout::try_from(i32::try_from(ms).unwrap_or(i32::MAX))
-                .unwrap_or(EpollTimeout::ZERO),
-        };
+        let timeout = EpollTimeout::try_from(i32::try_from(timeout_ms).unwrap_or(i32::MAX))
+            .unwrap_or(EpollTimeout::ZERO);
         let mut round = Round::default();
         let n = match self.epoll.wait(&mut events, timeout) {
             Ok(n) => n,
@@ -120,6 +121,12 @@ impl Peers {
                 Ok((stream, _)) => round.arrived.push(self.add(stream)?),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(e) if is_shortage(&e) => {
+                    // It stays in the queue; those who are here go on, and leave at some time.
+                    eprintln!("cannot take a connection now: {e}");
+                    std::thread::sleep(SHORTAGE_PAUSE);
+                    return Ok(());
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -194,8 +201,20 @@ impl Peers {
         }
     }
 
+    /// Whether a peer has not taken yet what was sent before.
+    pub fn is_backed_up(&self, id: PeerId) -> bool {
+        self.peers.get(&id).is_some_and(|p| !p.outbox.is_empty())
+    }
+
     /// How many connections there are.
     pub fn len(&self) -> usize {
         self.peers.len()
     }
+}
+
+fn is_shortage(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)
+    )
 }

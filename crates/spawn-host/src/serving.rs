@@ -81,10 +81,25 @@ impl Desk {
             Request::MissingBuckets { names } => self.missing_buckets(names),
             Request::Shutdown => {
                 self.closing = true;
+                self.dismiss_waiters();
                 Answer::Done
             }
             Request::Wait { .. } => Answer::Done,
         })
+    }
+
+    /// Commands that wait are told to go: they would start the next host at once.
+    fn dismiss_waiters(&mut self) {
+        let message = "the host was stopped; the next command starts it, and the tasks go on";
+        for array in self.arrays.values_mut() {
+            for waiter in std::mem::take(&mut array.waiters) {
+                let answer = Answer::Refused {
+                    kind: Refusal::Failed,
+                    message: message.to_owned(),
+                };
+                self.peers.send(waiter.peer, &answer);
+            }
+        }
     }
 
     fn missing_buckets(&self, mut names: Vec<String>) -> Answer {

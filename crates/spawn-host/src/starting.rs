@@ -60,6 +60,9 @@ impl Desk {
         let Some(array) = self.arrays.get_mut(array_id) else {
             return Ok(());
         };
+        if array.retry_start_at.take().is_some() {
+            array.held_up = None;
+        }
         let slot = array.free_slot();
         array.slots.insert(slot);
         let enrolment = NewAgent {
@@ -149,6 +152,7 @@ impl Desk {
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
+            open_files: self.open_files,
             group,
             ttl_ms: array.deadline.micros_since(now) / 1000,
             job_dir: path(self.home.job(&array.id)),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
 use spawn_core::moment::UnixMicros;
@@ -64,6 +65,7 @@ pub fn wall_clock() -> UnixMicros {
 pub fn start(home: Home) -> Result<Option<Host>, StartError> {
     home.create()?;
     detach()?;
+    let open_files = take_all_descriptors()?;
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -98,6 +100,7 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
     let socket = listen(&home).map_err(failed(format!("listen on {}", home.socket().display())))?;
     let host = Host::new(
         home,
+        open_files,
         ledger,
         socket,
         agent,
@@ -134,6 +137,18 @@ fn detach() -> Result<(), StartError> {
     watched.thread_block().map_err(failed("block signals"))
 }
 
+/// As many descriptors as are allowed: each agent takes one, and each command. None of those of
+/// the shell that started us, whose locks and pipes would live as long as the host. The limit as
+/// it was, for the tasks.
+fn take_all_descriptors() -> Result<u64, StartError> {
+    // SAFETY: nothing of this process owns a descriptor past the standard three yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    let what = || failed("raise the limit of open files");
+    let (usual, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(what())?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(what())?;
+    Ok(usual)
+}
+
 /// After a host that was killed: agents that still live are ended, and their leases are void.
 fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
     let boot = processes::boot_id();
@@ -147,26 +162,18 @@ fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
             }
         }
     }
+    // What the workers of the dead left. Before anything is written: it may be what fills the disk.
+    for entry in fs::read_dir(home.workers()).into_iter().flatten().flatten() {
+        if let Err(e) = tidy::remove(&entry.path()) {
+            eprintln!("cannot remove {}: {e}", entry.path().display());
+        }
+    }
     ledger.group(|ledger| {
         for agent in &orphans {
             ledger.end_agent(agent.id, wall_clock())?;
         }
         Ok(())
     })?;
-    // What the workers of the dead left; a thread, since it may be much.
-    let workers = home.workers();
-    let left: Vec<PathBuf> = fs::read_dir(&workers)
-        .map(|d| d.flatten().map(|e| e.path()).collect())
-        .unwrap_or_default();
-    if !left.is_empty() {
-        std::thread::spawn(move || {
-            for path in left {
-                if let Err(e) = tidy::remove(&path) {
-                    eprintln!("cannot remove {}: {e}", path.display());
-                }
-            }
-        });
-    }
     Ok(())
 }
 

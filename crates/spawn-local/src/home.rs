@@ -36,6 +36,9 @@ pub enum HomeError {
     /// A relative path would mean another home in every directory.
     #[error("`SPAWN_HOME` is `{}`: expected an absolute path", .0.display())]
     Relative(PathBuf),
+    /// Scripts and messages name it as text.
+    #[error("the home {} is not valid UTF-8; set `SPAWN_HOME` to one that is", .0.display())]
+    NotText(PathBuf),
     /// It cannot be made.
     #[error("cannot make {}: {source}", path.display())]
     Create {
@@ -54,15 +57,20 @@ impl Home {
             if root.is_relative() {
                 return Err(HomeError::Relative(root));
             }
-            return Ok(Home { root });
+            return Home::named(root);
         }
         let state = set("XDG_STATE_HOME")
             .filter(|p| p.is_absolute())
             .or_else(|| set("HOME").map(|home| home.join(".local/state")))
             .ok_or(HomeError::Unset)?;
-        Ok(Home {
-            root: state.join("spawn"),
-        })
+        Home::named(state.join("spawn"))
+    }
+
+    fn named(root: PathBuf) -> Result<Home, HomeError> {
+        match root.to_str() {
+            Some(_) => Ok(Home { root }),
+            None => Err(HomeError::NotText(root)),
+        }
     }
 
     /// The home at `root`.

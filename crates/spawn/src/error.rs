@@ -134,7 +134,7 @@ impl CliError {
 
 fn home_exit_code(error: &HomeError) -> u8 {
     match error {
-        HomeError::Unset | HomeError::Relative(_) => 2,
+        HomeError::Unset | HomeError::Relative(_) | HomeError::NotText(_) => 2,
         HomeError::Create { .. } => 4,
     }
 }

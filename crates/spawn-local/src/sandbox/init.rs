@@ -1,7 +1,7 @@
 //! The program at the root of a sandbox: starts the script, reaps, and lets nothing outlive it.
 //!
 //! A clone of the agent that never returns. It is process 1 of its namespace where it has one;
-//! elsewhere it is the subreaper and hunts by parentage. It dies with its agent.
+//! elsewhere it is the subreaper and hunts by parentage. It ends with its agent.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -57,10 +57,14 @@ fn set_up(
     program: &Program,
 ) -> Result<SignalFd, (Step, Errno)> {
     let at = |step: Step| move |e: Errno| (step, e);
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(Step::Lifeline))?;
-    if isolation != Isolation::Full {
-        prctl::set_child_subreaper(true).map_err(at(Step::Lifeline))?;
+    match isolation {
+        // With process 1 goes all of its namespace.
+        Isolation::Full => prctl::set_pdeathsig(Signal::SIGKILL),
+        // Elsewhere the init has to outlive the agent to end what the script started: it sees
+        // the end of the link.
+        Isolation::Mounts | Isolation::Shared => prctl::set_child_subreaper(true),
     }
+    .map_err(at(Step::Lifeline))?;
     let null = std::fs::File::open("/dev/null").map_err(|_| (Step::Descriptors, Errno::ENOENT))?;
     let pipe = |p: BorrowedPipe| {
         // SAFETY: the agent keeps its pipes open for as long as it lives, and so do its clones.

@@ -66,6 +66,7 @@ pub struct BorrowedPipe(pub i32);
 pub struct Sandbox {
     init: Pid,
     link: OwnedFd,
+    own_pids: bool,
 }
 
 impl Sandbox {
@@ -87,34 +88,17 @@ impl Sandbox {
             Isolation::Mounts => libc::CLONE_NEWNS | libc::CLONE_NEWUTS,
             Isolation::Shared => 0,
         };
-        let mut args = libc::clone_args {
-            flags: flags as u64,
-            pidfd: 0,
-            child_tid: 0,
-            parent_tid: 0,
-            exit_signal: libc::SIGCHLD as u64,
-            stack: 0,
-            stack_size: 0,
-            tls: 0,
-            set_tid: 0,
-            set_tid_size: 0,
-            cgroup: 0,
-        };
+        // Not `clone3`, which some containers refuse.
         // SAFETY: without CLONE_VM this is fork: the child has its own copy of the memory. The
         // agent is single-threaded, so no lock is held by a thread that the child lacks.
-        let pid = unsafe {
-            libc::syscall(
-                libc::SYS_clone3,
-                &raw mut args,
-                size_of::<libc::clone_args>(),
-            )
-        };
+        let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
         match pid {
             0 => init::main(theirs, isolation, hostname, program, only),
             -1 => Err(io::Error::last_os_error()),
             pid => Ok(Sandbox {
                 init: Pid::from_raw(pid as i32),
                 link,
+                own_pids: isolation == Isolation::Full,
             }),
         }
     }
@@ -141,8 +125,12 @@ impl Sandbox {
     }
 
     /// Ends the sandbox by force: for an init that does not answer.
+    ///
+    /// Where processes have no namespace, the init is what ends them, and it is asked only.
     pub fn kill(self) -> io::Result<()> {
-        let _ = kill(self.init, Signal::SIGKILL);
+        if self.own_pids {
+            let _ = kill(self.init, Signal::SIGKILL);
+        }
         self.close()
     }
 }

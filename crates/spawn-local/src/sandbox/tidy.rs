@@ -3,37 +3,60 @@
 use std::ffi::CStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory that is emptied for each task, and usually is empty already.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
-    dir: OwnedFd,
+    dir: fs::File,
     /// Left alone, with everything in them: directories bound into this one.
     keep: Vec<PathBuf>,
+    mode: u32,
 }
 
 impl Scratch {
-    /// The directory at `path`, sparing `keep`.
-    pub fn new(path: PathBuf, keep: Vec<PathBuf>) -> io::Result<Scratch> {
-        let dir = fs::File::open(&path)?.into();
-        Ok(Scratch { path, dir, keep })
+    /// The directory at `path`, sparing `keep`, with these permissions for each task.
+    pub fn new(path: PathBuf, keep: Vec<PathBuf>, mode: u32) -> io::Result<Scratch> {
+        let dir = fs::File::open(&path)?;
+        Ok(Scratch {
+            path,
+            dir,
+            keep,
+            mode,
+        })
     }
 
-    /// Removes everything that tasks left in it.
-    pub fn empty(&self) -> io::Result<()> {
-        if self.keep.is_empty() && is_empty(&self.dir)? {
+    /// Whether it is as a task should find it: empty, there, and with its permissions.
+    pub fn is_clean(&self) -> bool {
+        let as_made = |meta: fs::Metadata| {
+            meta.nlink() > 0 && meta.permissions().mode() & 0o7777 == self.mode
+        };
+        self.keep.is_empty()
+            && self.dir.metadata().is_ok_and(as_made)
+            && is_empty(&self.dir).unwrap_or(false)
+    }
+
+    /// Removes everything that tasks left in it, and gives it its permissions back.
+    pub fn empty(&mut self) -> io::Result<()> {
+        if self.is_clean() {
             return Ok(());
         }
+        if self.dir.metadata()?.nlink() == 0 {
+            // A task removed it.
+            fs::DirBuilder::new().mode(0o700).create(&self.path)?;
+            self.dir = fs::File::open(&self.path)?;
+        }
+        self.dir
+            .set_permissions(fs::Permissions::from_mode(self.mode))?;
         empty_but(&self.path, &self.keep)
     }
 }
 
 /// Whether a directory holds nothing. Two system calls, so that a short task is not slowed by it.
-fn is_empty(dir: &OwnedFd) -> io::Result<bool> {
+fn is_empty(dir: &fs::File) -> io::Result<bool> {
     let fd = dir.as_raw_fd();
     let mut buffer = [0u64; 128];
     // SAFETY: a plain seek on a descriptor that is open.
@@ -131,7 +154,7 @@ mod tests {
         let kept = root.join("a/kept");
         fs::create_dir_all(&kept).unwrap();
         fs::write(kept.join("file"), "x").unwrap();
-        let scratch = Scratch::new(root.clone(), vec![kept.clone()]).unwrap();
+        let mut scratch = Scratch::new(root.clone(), vec![kept.clone()], 0o700).unwrap();
 
         fs::create_dir_all(root.join("deep/locked/in")).unwrap();
         fs::write(root.join("deep/locked/in/file"), "x").unwrap();
@@ -152,9 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_task_did_to_the_directory_itself_is_undone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("work");
+        fs::create_dir(&path).unwrap();
+        let mut scratch = Scratch::new(path.clone(), vec![], 0o1777).unwrap();
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
+        scratch.empty().unwrap();
+        assert_eq!(mode(), 0o1777);
+        fs::remove_dir(&path).unwrap();
+        scratch.empty().unwrap();
+        scratch.empty().unwrap();
+        assert_eq!(mode(), 0o1777);
+    }
+
+    #[test]
     fn emptiness_is_seen_each_time() {
         let dir = tempfile::tempdir().unwrap();
-        let scratch = Scratch::new(dir.path().to_owned(), vec![]).unwrap();
+        let mut scratch = Scratch::new(dir.path().to_owned(), vec![], 0o700).unwrap();
         for _ in 0..2 {
             assert!(is_empty(&scratch.dir).unwrap());
             fs::write(dir.path().join("f"), "x").unwrap();

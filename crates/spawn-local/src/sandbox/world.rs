@@ -8,7 +8,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -70,15 +70,21 @@ pub struct World {
 }
 
 impl World {
+    /// Whether the last task left nothing behind; with `sandbox`, nothing in its sandbox either.
+    pub fn is_clean(&self, sandbox: bool) -> bool {
+        let others = if sandbox { &self.per_sandbox[..] } else { &[] };
+        self.per_task.iter().chain(others).all(Scratch::is_clean)
+    }
+
     /// Empties the working directory, for the next task.
-    pub fn tidy_task(&self) -> io::Result<()> {
-        self.per_task.iter().try_for_each(Scratch::empty)
+    pub fn tidy_task(&mut self) -> io::Result<()> {
+        self.per_task.iter_mut().try_for_each(Scratch::empty)
     }
 
     /// Empties everything that a sandbox has for itself, for the next sandbox.
-    pub fn tidy_sandbox(&self) -> io::Result<()> {
+    pub fn tidy_sandbox(&mut self) -> io::Result<()> {
         self.tidy_task()?;
-        self.per_sandbox.iter().try_for_each(Scratch::empty)
+        self.per_sandbox.iter_mut().try_for_each(Scratch::empty)
     }
 
     /// Builds the world. The calling process lives in it from then on, and must have one thread.
@@ -120,34 +126,45 @@ impl World {
             bind_dir(&plan.worker.join("home"), &spawn.join("home"), false)?;
         }
 
-        let mut per_sandbox = Vec::new();
+        let mut privates = Vec::new();
         for (own, at) in [("tmp", "/tmp"), ("vartmp", "/var/tmp")] {
             let inside = root.join(at.trim_start_matches('/'));
-            if !inside.is_dir() {
+            if !is_real_dir(&inside) {
+                // Absent, or a link: to another private place, or to one that stays as it is.
                 continue;
             }
             bind(&plan.worker.join(own), &inside, false)?;
-            let under = |p: &PathBuf| p.starts_with(at);
-            let mut keep = Vec::new();
-            for dir in plan.path.iter().filter(|p| under(p)) {
-                keep.extend(expose(dir, &root, at)?);
+            let mut trees: Vec<&Path> = plan
+                .path
+                .iter()
+                .filter(|dir| dir.starts_with(at) && dir.is_dir())
+                .map(|dir| tree_of(dir, at))
+                .collect();
+            // Those that hold others come first, and once.
+            trees.sort();
+            let mut keep: Vec<PathBuf> = Vec::new();
+            for tree in trees {
+                if !keep.iter().any(|kept| tree.starts_with(kept)) {
+                    expose(tree, &root)?;
+                    keep.push(tree.to_owned());
+                }
             }
-            per_sandbox.push((PathBuf::from(at), keep));
+            privates.push(Private::new(at, &inside, keep, 0o1777)?);
         }
         let shm = root.join("dev/shm");
-        if shm.is_dir() {
+        if is_real_dir(&shm) {
             mount_new("tmpfs", &shm, "mode=1777")?;
-            per_sandbox.push((PathBuf::from("/dev/shm"), Vec::new()));
+            privates.push(Private::new("/dev/shm", &shm, Vec::new(), 0o1777)?);
         }
+        if plan.own_home {
+            let inside = spawn.join("home");
+            privates.push(Private::new("/spawn/home", &inside, Vec::new(), 0o700)?);
+        }
+        let work = Private::new("/spawn/work", &spawn.join("work"), Vec::new(), 0o700)?;
+        let control = Private::new("/spawn/control", &spawn.join("control"), Vec::new(), 0o700)?;
         enter_root(&root)?;
 
-        if plan.own_home {
-            per_sandbox.push((PathBuf::from("/spawn/home"), Vec::new()));
-        }
-        let scratch = |(path, keep): (PathBuf, Vec<PathBuf>)| {
-            Scratch::new(path.clone(), keep).map_err(failed(format!("open {}", path.display())))
-        };
-        let world = World {
+        let mut world = World {
             isolation: plan.isolation,
             job: "/spawn/job".into(),
             bin: "/spawn/bin".into(),
@@ -155,13 +172,10 @@ impl World {
             home: plan.own_home.then(|| "/spawn/home".into()),
             control: "/spawn/control".into(),
             shims: plan.shims.as_ref().map(|_| "/spawn/shims".into()),
-            per_task: vec![
-                scratch(("/spawn/work".into(), vec![]))?,
-                scratch(("/spawn/control".into(), vec![]))?,
-            ],
-            per_sandbox: per_sandbox
+            per_task: vec![work.scratch()?, control.scratch()?],
+            per_sandbox: privates
                 .into_iter()
-                .map(scratch)
+                .map(Private::scratch)
                 .collect::<Result<_, _>>()?,
         };
         world
@@ -175,7 +189,8 @@ impl World {
         let control = plan.worker.join("control");
         make_dir(&control)?;
         let scratch = |path: &PathBuf| {
-            Scratch::new(path.clone(), vec![]).map_err(failed(format!("open {}", path.display())))
+            Scratch::new(path.clone(), vec![], 0o700)
+                .map_err(failed(format!("open {}", path.display())))
         };
         Ok(World {
             isolation: Isolation::Shared,
@@ -291,9 +306,14 @@ fn bind_top_level(root: &Path) -> Result<(), WorldError> {
         if entry.file_name() == "spawn" {
             continue;
         }
-        if kind.is_symlink() {
+        if kind.is_symlink() && entry.file_name() != "tmp" {
             let target = fs::read_link(&from).map_err(reading())?;
             symlink(&target, &to).map_err(failed(format!("link {}", to.display())))?;
+            continue;
+        }
+        if kind.is_symlink() {
+            // It is covered by the worker's own, which must not land where the link leads.
+            fs::create_dir(&to).map_err(failed(format!("make {}", to.display())))?;
             continue;
         }
         if kind.is_dir() {
@@ -314,26 +334,60 @@ fn bind_top_level(root: &Path) -> Result<(), WorldError> {
     Ok(())
 }
 
-/// Keeps a PATH directory visible that a private directory would hide, with the tree it belongs
-/// to: programs such as a Python environment's look for their libraries beside `bin`.
-fn expose(dir: &Path, root: &Path, private: &str) -> Result<Option<PathBuf>, WorldError> {
-    let Some(tree) = dir.parent() else {
-        return Ok(None);
-    };
-    let tree = if tree == Path::new(private) {
-        dir
-    } else {
-        tree
-    };
-    if !dir.is_dir() {
-        return Ok(None);
+/// Whether a path is a directory and no part of it a link.
+fn is_real_dir(path: &Path) -> bool {
+    path.is_dir() && path.canonicalize().is_ok_and(|real| real == path)
+}
+
+/// The tree that a PATH directory belongs to: programs such as a Python environment's look for
+/// their libraries beside `bin`.
+fn tree_of<'a>(dir: &'a Path, private: &str) -> &'a Path {
+    match dir.parent() {
+        Some(tree) if tree != Path::new(private) => tree,
+        _ => dir,
     }
+}
+
+/// Keeps a tree visible, read-only, that a private directory would hide.
+fn expose(tree: &Path, root: &Path) -> Result<(), WorldError> {
     let inside = root.join(tree.strip_prefix("/").unwrap_or(tree));
-    if fs::read_dir(&inside).is_ok_and(|mut d| d.next().is_some()) {
-        return Ok(Some(tree.to_owned()));
+    bind_dir(tree, &inside, true)
+}
+
+/// A directory that is each worker's own, and that is emptied: so it is proved to be the same
+/// one before and after the root changes.
+struct Private {
+    at: PathBuf,
+    identity: (u64, u64),
+    keep: Vec<PathBuf>,
+    mode: u32,
+}
+
+impl Private {
+    fn new(at: &str, inside: &Path, keep: Vec<PathBuf>, mode: u32) -> Result<Private, WorldError> {
+        let identity = identity(inside).map_err(failed(format!("look at {}", inside.display())))?;
+        Ok(Private {
+            at: at.into(),
+            identity,
+            keep,
+            mode,
+        })
     }
-    bind_dir(tree, &inside, true)?;
-    Ok(Some(tree.to_owned()))
+
+    fn scratch(self) -> Result<Scratch, WorldError> {
+        let what = format!("open {}", self.at.display());
+        match identity(&self.at) {
+            Ok(found) if found == self.identity => {}
+            Ok(_) => return Err(failed(what)(io::Error::other("it is not the worker's own"))),
+            Err(e) => return Err(failed(what)(e)),
+        }
+        Scratch::new(self.at, self.keep, self.mode).map_err(failed(what))
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
 }
 
 /// Makes `root` the root and leaves the old one behind.

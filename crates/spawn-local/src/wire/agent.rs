@@ -119,6 +119,8 @@ pub struct Job {
     pub timeout_ms: Option<u64>,
     /// How long the worker may live from now, in milliseconds.
     pub ttl_ms: u64,
+    /// How many files a task may have open, as the user's shell has it.
+    pub open_files: u64,
     /// Whether output and outcomes survive a loss of power.
     pub durable: bool,
     /// The control group to live in, if the worker has limits.

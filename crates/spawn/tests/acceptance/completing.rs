@@ -107,6 +107,28 @@ fn the_completion_file_says_it_too_plain_or_json() {
 }
 
 #[test]
+fn a_long_message_is_kept_in_part_and_changes_nothing() {
+    let world = World::new();
+    let (task, _) = outcome(
+        &world,
+        "spored complete --status success --message \"$(head -c 70000 /dev/zero | tr '\\0' x)\"\n",
+    );
+    assert_eq!(task["state"], "succeeded");
+    assert_eq!(task["message"].as_str().unwrap().len(), 4096);
+}
+
+#[test]
+fn what_is_no_file_is_no_completion_and_does_not_stay() {
+    let world = World::new();
+    world.write(
+        "job.sh",
+        "mkdir /tmp/SPAWN_COMPLETE || mkfifo /tmp/SPAWN_COMPLETE\nexit 0\n",
+    );
+    let id = world.launch(["--array", "3", "--workers", "1", "--user-data", "@job.sh"]);
+    world.wait(&id).expect_code(0);
+}
+
+#[test]
 fn one_tasks_word_is_not_the_nexts() {
     let world = World::new();
     world.write(

@@ -266,3 +266,50 @@ fn a_stalled_agent_is_replaced_and_cannot_commit_when_it_wakes() {
         );
     }
 }
+
+#[test]
+fn without_process_namespaces_nothing_outlives_a_killed_host_either() {
+    for (isolation, mark) in [("none", "86406.25"), ("mounts", "86407.25")] {
+        let world = World::new();
+        let mut launch = world.spawn(["launch", "--quiet", "--", "sleep", mark]);
+        assert!(
+            launch
+                .env("SPAWN_SANDBOX", isolation)
+                .status()
+                .unwrap()
+                .success()
+        );
+        until("the task runs", || processes(&["sleep", mark]).len() == 1);
+        kill(&agents(&world));
+        until("the task runs again, once", || {
+            processes(&["sleep", mark]).len() == 1
+        });
+        kill(&hosts(&world));
+        until("nothing runs", || processes(&["sleep", mark]).is_empty());
+    }
+}
+
+#[test]
+fn a_stopped_host_stays_stopped_though_somebody_waits() {
+    let world = World::new();
+    let id = world.launch(["--", "sleep", "86408.25"]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| world.run(["status", &id, "--wait"]));
+        until("the task runs", || {
+            !processes(&["sleep", "86408.25"]).is_empty()
+        });
+        // The waiter may not be there yet; one that comes later starts a host, as any command does.
+        until("it waits", || {
+            processes(&["status", &id]).iter().any(|p| {
+                fs::read_to_string(format!("/proc/{p}/wchan"))
+                    .is_ok_and(|w| w.contains("unix") || w.contains("wait"))
+                    || fs::read_to_string(format!("/proc/{p}/syscall"))
+                        .is_ok_and(|s| !s.starts_with("running"))
+            })
+        });
+        world.ok(["local", "stop", "--yes"]);
+        let waited = waiting.join().unwrap().expect_code(1);
+        assert!(waited.err().contains("the host was stopped"), "{waited}");
+    });
+    assert!(hosts(&world).is_empty());
+}

@@ -204,3 +204,62 @@ fn memory_of_the_instance_type_is_a_limit_where_groups_can_be_made() {
     let large = world.launch(["--instance-type", "t3.medium", "--", "python3", "-c", code]);
     world.wait(&large).expect_code(0);
 }
+
+#[test]
+fn what_a_task_does_to_its_directories_is_not_the_nexts() {
+    let world = World::new();
+    // Also the working directory itself, where it is no mount of its own.
+    let script = "touch here || exit 9; [ \"$(ls | wc -l)\" = 1 ] || exit 8\n\
+                  mkdir -m 0 locked; chmod 500 .; chmod 700 /tmp; [ -z \"$REMOVE\" ] || rm -rf \"$PWD\"\n";
+    world.write("job.sh", script);
+    let kept = world.launch(["--array", "3", "--workers", "1", "--user-data", "@job.sh"]);
+    world.wait(&kept).expect_code(0);
+    let modes = world.launch([
+        "--array",
+        "2",
+        "--max-concurrent",
+        "1",
+        "--",
+        "stat",
+        "-c",
+        "%a",
+        "/tmp",
+        ".",
+    ]);
+    world.wait(&modes).expect_code(0);
+    assert_eq!(world.ok(["logs", &modes, "--task", "1"]), "1777\n700\n");
+}
+
+#[test]
+fn a_working_directory_that_a_task_removed_is_made_again() {
+    let world = World::new();
+    world.write("job.sh", "touch here || exit 9; rm -rf \"$PWD\"\n");
+    let mut launch = world.spawn(["launch", "--array", "3", "--user-data", "@job.sh", "--wait"]);
+    let out = launch.env("SPAWN_SANDBOX", "none").output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let tasks = world.json(["tasks", "last"]);
+    assert!(
+        tasks.as_array().unwrap().iter().all(|t| t["attempt"] == 1),
+        "{tasks}"
+    );
+}
+
+#[test]
+fn the_host_keeps_nothing_of_the_shell_that_started_it() {
+    let world = World::new();
+    let spawn = env!("CARGO_BIN_EXE_spawn");
+    // The lock must be free, and the pipe at its end, once the launch has returned.
+    let script = format!(
+        "( flock -n 9 || exit 9; {spawn} launch --quiet -- true ) 9>lock; flock -n lock true || exit 8\n\
+         exec 3>&1; {spawn} launch --quiet -- true | cat; ulimit -n 256; {spawn} launch --quiet -- true"
+    );
+    crate::support::Output::of(world.program("bash").args(["-c", &script])).expect_code(0);
+    let id = world.launch(["--", "bash", "-c", "ulimit -n"]);
+    world.wait(&id).expect_code(0);
+    let usual = crate::support::Output::of(world.program("bash").args(["-c", "ulimit -n"])).out();
+    assert_eq!(
+        world.ok(["logs", &id, "--task", "0"]),
+        usual,
+        "tasks have the shell's limit of open files"
+    );
+}

@@ -1,7 +1,8 @@
 //! One attempt of one task, from its start to its outcome.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::{Completion, Exit, Report, Status, judge};
 use spawn_core::supervise::Supervisor;
 use spawn_core::task::Token;
-use spawn_local::sandbox::World;
+use spawn_local::sandbox::{World, tidy};
 use spawn_ports::ledger::{ClaimedTask, Commit, LogSpan};
 
 /// The file that `spored complete` makes in the control directory.
@@ -18,6 +19,12 @@ pub const SAID: &str = "complete";
 
 /// The completion file that scripts may write themselves.
 pub const COMPLETION_FILE: &str = "/tmp/SPAWN_COMPLETE";
+
+/// The longest message that is kept, in characters.
+const LONGEST_MESSAGE: usize = 4096;
+
+/// More than this of a completion file is not read, in bytes.
+const LARGEST_COMPLETION: u64 = 1 << 20;
 
 /// An attempt at work.
 #[derive(Debug)]
@@ -88,27 +95,47 @@ impl Attempt {
 /// What the script said: with `spored complete`, else in the completion file.
 fn read_completion(world: &World) -> Result<Option<Completion>, String> {
     for path in [&world.control.join(SAID), Path::new(COMPLETION_FILE)] {
-        match fs::read(path) {
-            Ok(content) => {
-                let content = &content[..content.len().min(64 << 10)];
-                return completion::parse(content)
-                    .map(Some)
-                    .map_err(|e| e.to_string());
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(format!("cannot read {}: {e}", path.display())),
+        let content =
+            read_plainly(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        if let Some(content) = content {
+            let mut said = completion::parse(&content).map_err(|e| e.to_string())?;
+            said.message = said
+                .message
+                .map(|m| m.chars().take(LONGEST_MESSAGE).collect());
+            return Ok(Some(said));
         }
     }
     Ok(None)
 }
 
+/// The content of a regular file that is this user's own. Anything else of that name is no
+/// completion, and a pipe must not be waited for.
+fn read_plainly(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let opened = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST_COMPLETION).read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
 /// Removes what an earlier task of this sandbox said.
 pub fn forget_completion() -> io::Result<()> {
     match fs::remove_file(COMPLETION_FILE) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A directory of that name, or another user's file: not a completion.
-        Err(_) => Ok(()),
         Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(_) => tidy::remove(Path::new(COMPLETION_FILE)),
     }
 }
 

@@ -16,7 +16,7 @@ use spawn_core::task::Token;
 use spawn_local::sandbox::limits::Group;
 use spawn_local::sandbox::{Departing, FromInit, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
-use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
+use spawn_local::wire::agent::{FromAgent, Isolation, Job, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
 use spawn_ports::ledger::{ClaimedTask, Commit};
 
@@ -52,6 +52,8 @@ pub struct Agent {
     asked: bool,
     /// Few tasks are left, and this agent gets another only when it has nothing to do.
     ahead_refused: bool,
+    /// A task has run: sandboxes can be had.
+    proved: bool,
     /// Nothing more is started.
     leaving: bool,
     /// Processes of this worker that the kernel has killed for want of memory.
@@ -87,6 +89,7 @@ impl Agent {
             pace: Pace::new(),
             asked: false,
             ahead_refused: false,
+            proved: false,
             leaving: false,
             out_of_memory_kills: 0,
             said: Duration::ZERO,
@@ -143,7 +146,7 @@ impl Agent {
         }
         if !self.asked && !self.leaving && self.queue.is_empty() {
             let ahead = self.current.is_some();
-            if !ahead || (self.pace.asks_ahead() && !self.ahead_refused) {
+            if !ahead || self.may_ask_ahead(now) {
                 let want = self.pace.want();
                 self.turn(want, ahead)?;
             }
@@ -153,6 +156,12 @@ impl Agent {
             self.say(&FromAgent::Heartbeat)?;
         }
         Ok(false)
+    }
+
+    /// Whether more may be claimed while a task runs: not if it would be handed back at once.
+    fn may_ask_ahead(&self, now: Duration) -> bool {
+        let fresh = |c: &Attempt| now.saturating_sub(c.began) < HAND_BACK_AFTER;
+        !self.ahead_refused && self.pace.asks_ahead() && self.current.as_ref().is_some_and(fresh)
     }
 
     fn supervise(&mut self, now: Duration) -> io::Result<()> {
@@ -236,12 +245,17 @@ impl Agent {
             log_offset: self.output.offset(),
             announced: false,
         };
-        if let Err(why) = self.launch(&task) {
-            let mut report = Report::of(Cause::LaunchFailed);
-            report.ending.message = Some(why);
-            self.commits
-                .push(attempt.commit(report, wall_clock(), self.output.offset()));
-            return Ok(());
+        match self.launch(&task) {
+            Ok(()) => {}
+            Err(LaunchError::Sandbox(why)) if self.may_be_too_isolated() => {
+                self.queue.push_front((token, task));
+                return self.give_up(why);
+            }
+            Err(LaunchError::Sandbox(why) | LaunchError::Task(why)) => {
+                let commit = attempt.commit(launch_failed(why), wall_clock(), self.output.offset());
+                self.commits.push(commit);
+                return Ok(());
+            }
         }
         // A stop that came due while the sandbox was made.
         while let Some(action) = attempt.supervisor.tick(self.origin.elapsed()) {
@@ -251,13 +265,25 @@ impl Agent {
         Ok(())
     }
 
-    fn launch(&mut self, task: &ClaimedTask) -> Result<(), String> {
+    /// Whether a sandbox that cannot be opened may mean that none of this isolation ever can.
+    fn may_be_too_isolated(&self) -> bool {
+        !self.proved && self.world.isolation > Isolation::Shared
+    }
+
+    /// Hands everything back and leaves; the host tries again with less isolation.
+    fn give_up(&mut self, why: String) -> io::Result<()> {
+        self.release_queue()?;
+        self.leaving = true;
+        self.say(&FromAgent::Broken { why })
+    }
+
+    fn launch(&mut self, task: &ClaimedTask) -> Result<(), LaunchError> {
         let program = self.program.as_ref().map_err(Clone::clone)?;
         let index = self
             .job
             .indices
             .get(task.position)
-            .ok_or("the array has no such task")?;
+            .ok_or_else(|| "the array has no such task".to_owned())?;
         let worker = environment::worker_name(&self.job, index);
         attempt::forget_completion().map_err(|e| e.to_string())?;
         attempt::lay_out(&self.job.shipped, &self.world)
@@ -265,11 +291,11 @@ impl Agent {
         let vars = environment::task_vars(index, task.attempt, &worker);
         if let Some(sandbox) = &self.sandbox {
             let told = sandbox.tell(&ToInit::Run(&vars));
-            return told.map_err(|e| format!("cannot reach the sandbox: {e}"));
+            return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
         }
         let open = |only| {
             let opened = Sandbox::open(self.world.isolation, &worker, program, only);
-            opened.map_err(|e| format!("cannot open a sandbox: {e}"))
+            opened.map_err(|e| LaunchError::Sandbox(format!("cannot open a sandbox: {e}")))
         };
         self.sandbox = Some(match self.job.fresh {
             true => open(Some(&vars))?,
@@ -319,18 +345,17 @@ impl Agent {
         let lost_output = self
             .output
             .drain(current.task.position, current.task.attempt)?;
+        let kills = self
+            .job
+            .group
+            .as_ref()
+            .map_or(0, Group::out_of_memory_kills);
+        let out_of_memory = kills > self.out_of_memory_kills;
+        self.out_of_memory_kills = kills;
+        self.proved |= matches!(heard, FromInit::Ended { .. });
         let mut usable = true;
         let mut report = match heard {
-            FromInit::Ended { status, .. } => {
-                let kills = self
-                    .job
-                    .group
-                    .as_ref()
-                    .map_or(0, Group::out_of_memory_kills);
-                let out_of_memory = kills > self.out_of_memory_kills;
-                self.out_of_memory_kills = kills;
-                current.judge(status, &self.world, out_of_memory)
-            }
+            FromInit::Ended { status, .. } => current.judge(status, &self.world, out_of_memory),
             FromInit::NotStarted { errno } => launch_failed(format!(
                 "cannot start `{}`: {}",
                 self.job
@@ -343,11 +368,19 @@ impl Agent {
             FromInit::Broken { errno, step } => {
                 usable = false;
                 let why = io::Error::from_raw_os_error(errno);
-                launch_failed(format!("cannot set up a sandbox ({step:?}): {why}"))
+                let why = format!("cannot set up a sandbox ({step:?}): {why}");
+                if self.may_be_too_isolated() {
+                    self.queue.push_front((current.token, current.task));
+                    return self.give_up(why);
+                }
+                launch_failed(why)
             }
             FromInit::Gone => {
                 usable = false;
-                Report::of(Cause::WorkerLost)
+                Report::of(match out_of_memory {
+                    true => Cause::OutOfMemory,
+                    false => Cause::WorkerLost,
+                })
             }
         };
         if let Some(e) = lost_output {
@@ -366,17 +399,33 @@ impl Agent {
         self.tidy(usable)
     }
 
+    /// Makes room for the next task. What has ended is reported first if that takes a while, and
+    /// before the agent leaves because it cannot.
     fn tidy(&mut self, usable: bool) -> io::Result<()> {
-        if usable && !self.job.fresh {
-            return self.world.tidy_task();
+        let keep = usable && !self.job.fresh;
+        if keep && self.world.is_clean(false) {
+            return Ok(());
         }
-        if let Some(sandbox) = self.sandbox.take() {
+        if !keep && let Some(sandbox) = self.sandbox.take() {
             match usable {
                 true => self.departing.add(sandbox)?,
                 false => sandbox.kill()?,
             }
         }
-        self.world.tidy_sandbox()
+        if self.world.is_clean(true) {
+            return Ok(());
+        }
+        self.turn(0, false)?;
+        let tidied = match keep {
+            true => self.world.tidy_task(),
+            false => self.world.tidy_sandbox(),
+        };
+        tidied.map_err(|e| {
+            // The host hears of it from our end; what was claimed ahead goes back unharmed.
+            let handed_back = self.release_queue();
+            let why = format!("cannot empty the worker's directories: {e}");
+            handed_back.err().unwrap_or_else(|| io::Error::other(why))
+        })
     }
 
     /// Takes in what the host says. False if it is gone.
@@ -457,6 +506,20 @@ impl Agent {
             self.say(&FromAgent::Release { token, positions })?;
         }
         Ok(())
+    }
+}
+
+/// Why a task did not start.
+enum LaunchError {
+    /// Something about the task or its array.
+    Task(String),
+    /// There is no sandbox to run it in.
+    Sandbox(String),
+}
+
+impl From<String> for LaunchError {
+    fn from(why: String) -> LaunchError {
+        LaunchError::Task(why)
     }
 }
 

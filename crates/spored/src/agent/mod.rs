@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::task_log::TaskLog;
@@ -52,6 +53,8 @@ fn serve() -> io::Result<()> {
         ToAgent::Job(job) => *job,
         _ => return Ok(()),
     };
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, job.open_files.min(most), most)?;
     // The log lies in the home, which the world may hide: it is opened first and kept open.
     let log = TaskLog::create(job.log.as_ref())?;
     if let Some(group) = &job.group {
