@@ -75,6 +75,62 @@ fn an_ordinary_user_gets_the_same_sandboxes() {
     assert_eq!(logs.out(), "65534\njob-1\nnot-one\n", "{logs}");
 }
 
+/// Runs an array of six, four at once, inside a shell that has less than this machine gives. What
+/// the tasks' `/tmp` held when each began, and the isolation that was reached.
+fn six_tasks_with(less: &str) -> Option<(String, String)> {
+    let world = World::new();
+    let script = format!(
+        "{less} \"$0\" launch --array 6 --max-concurrent 4 --wait -- bash -c 'ls -A /tmp; (setsid sleep 86432.25 &)'"
+    );
+    let mut nested = world.program("unshare");
+    nested.args([
+        "-Ur",
+        "-m",
+        "bash",
+        "-c",
+        &script,
+        env!("CARGO_BIN_EXE_spawn"),
+    ]);
+    let out = Output::of(&mut nested);
+    if out.err().contains("unshare") {
+        eprintln!("SKIPPED: no namespaces can be had here to take some away in: {out}");
+        return None;
+    }
+    let out = out.expect_code(0);
+    assert!(out.out().contains("6 succeeded"), "{out}");
+    let left = Command::new("pgrep")
+        .args(["-f", "sleep 86432.25"])
+        .output()
+        .unwrap();
+    assert!(left.stdout.is_empty(), "what a task left running is gone");
+    let isolation = world.json(["local", "status"])["isolation"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    Some((world.ok(["logs", "last"]), isolation))
+}
+
+#[test]
+fn where_proc_is_masked_tmp_is_private_all_the_same() {
+    // As in a container: a new /proc is refused, so there are no process ids of one's own.
+    let less = "mount -t tmpfs none /proc/bus && exec unshare -Ur -m";
+    if let Some((tmp, isolation)) = six_tasks_with(less) {
+        if isolation == "full" {
+            eprintln!("SKIPPED: another /proc is visible here, so a new one is not refused");
+            return;
+        }
+        assert_eq!((tmp.as_str(), isolation.as_str()), ("", "mounts"));
+    }
+}
+
+#[test]
+fn where_there_are_no_namespaces_the_array_runs_all_the_same() {
+    let less = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all";
+    if let Some((_, isolation)) = six_tasks_with(less) {
+        assert_eq!(isolation, "shared");
+    }
+}
+
 /// Clones, builds and runs below `/tmp`. What the registry gave is taken from this build, so that
 /// only the workspace itself is compiled again.
 #[test]
