@@ -12,6 +12,9 @@ pub struct UnknownCompletion {
     pub found: String,
 }
 
+/// The longest message that is kept, in characters; the rest is cut off.
+pub const LONGEST_MESSAGE: usize = 4096;
+
 /// Reads a completion file.
 ///
 /// An empty file means success: `touch /tmp/SPAWN_COMPLETE` is how the simplest scripts say it.
@@ -37,7 +40,7 @@ pub fn parse(content: &[u8]) -> Result<Completion, UnknownCompletion> {
     let rest = rest.trim();
     Ok(Completion {
         status,
-        message: (!rest.is_empty()).then(|| rest.to_owned()),
+        message: kept(rest),
     })
 }
 
@@ -50,8 +53,12 @@ fn json(text: &str) -> Option<Completion> {
     let wire: Wire = serde_json::from_str(text).ok()?;
     Some(Completion {
         status: Status::from_word(&wire.status)?,
-        message: wire.message.filter(|m| !m.is_empty()),
+        message: wire.message.as_deref().and_then(kept),
     })
+}
+
+fn kept(message: &str) -> Option<String> {
+    (!message.is_empty()).then(|| message.chars().take(LONGEST_MESSAGE).collect())
 }
 
 #[cfg(test)]
@@ -79,6 +86,9 @@ mod tests {
             read(r#"{"status":"skipped"}"#),
             Some((Status::Skipped, None))
         );
+        let long = format!("failed {}", "é".repeat(5000));
+        let message = read(&long).and_then(|(_, message)| message);
+        assert_eq!(message.map(|m| m.chars().count()), Some(LONGEST_MESSAGE));
         assert_eq!(read("maybe"), None);
         assert_eq!(read("{\"status\":"), None);
     }

@@ -30,6 +30,8 @@ use crate::startup::wall_clock;
 pub(crate) const LEASE: Duration = Duration::from_secs(45);
 /// An agent's process that could not be started is tried again after this long.
 const START_AGAIN_MILLIS: u64 = 1_000;
+/// How long a host that is asked to end waits for its agents.
+const DRAIN: Duration = Duration::from_secs(10);
 /// Commands that wait are told of changes at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
@@ -57,6 +59,8 @@ pub(crate) struct Desk {
     pub(crate) groups: HashMap<i32, Group>,
     pub(crate) started_at: UnixMicros,
     pub(crate) cores: u32,
+    /// Set while agents are given time to stop their scripts before the host ends.
+    pub(crate) draining_until: Option<Instant>,
     pub(crate) closing: bool,
     pub(crate) boot: String,
 }
@@ -194,6 +198,9 @@ impl Desk {
 
     /// Starts agents for as long as some array wants one.
     pub(crate) fn schedule(&mut self, ledger: &mut SqliteLedger) -> Result<(), LedgerError> {
+        if self.draining_until.is_some() {
+            return Ok(());
+        }
         let now = wall_clock();
         let next = |desk: &Desk| {
             let id = arrays::next_to_serve(desk.arrays.values(), desk.cores, now).cloned()?;
@@ -290,7 +297,38 @@ impl Desk {
         if !self.agents.is_empty() {
             wake = wake.min(LEASE / 4);
         }
+        if let Some(until) = self.draining_until {
+            wake = wake.min(until.saturating_duration_since(Instant::now()));
+        }
         u64::try_from(wake.as_millis()).unwrap_or(u64::MAX) + 1
+    }
+
+    /// Begins to end the host: scripts are stopped as for an interruption, so that they can save
+    /// what they have, and their tasks go back to the ledger.
+    pub(crate) fn drain(&mut self) {
+        if self.draining_until.is_some() {
+            return;
+        }
+        self.draining_until = Some(Instant::now() + DRAIN);
+        self.dismiss_waiters();
+        let stop = ToAgent::Stop {
+            cause: StopCause::Interrupted,
+            // What is left of the time is for the outcomes.
+            notice_ms: (DRAIN / 2).as_millis() as u64,
+            position: None,
+        };
+        for peer in self.agents.keys() {
+            self.peers.send(*peer, &stop);
+        }
+    }
+
+    /// Ends the host once it has drained.
+    pub(crate) fn close_when_drained(&mut self) {
+        if let Some(until) = self.draining_until
+            && (self.agents.is_empty() || Instant::now() >= until)
+        {
+            self.closing = true;
+        }
     }
 
     /// Starts every agent's lease anew.

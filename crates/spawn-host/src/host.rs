@@ -95,6 +95,7 @@ impl Host {
             groups: HashMap::new(),
             started_at: wall_clock(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            draining_until: None,
             closing: false,
             boot: spawn_local::sandbox::processes::boot_id(),
         };
@@ -132,6 +133,7 @@ impl Host {
             self.handle(&round)?;
             self.desk.schedule(&mut self.ledger)?;
             self.desk.tell_waiters(&mut self.ledger);
+            self.desk.close_when_drained();
             self.rest();
         }
         self.close_down()
@@ -183,7 +185,7 @@ impl Host {
     fn hear_signals(&mut self) -> io::Result<()> {
         while let Some(info) = self.signals.read_signal()? {
             if info.ssi_signo == Signal::SIGTERM as u32 {
-                self.desk.closing = true;
+                self.desk.drain();
             }
         }
         self.desk.reap(WaitPidFlag::WNOHANG);

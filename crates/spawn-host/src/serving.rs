@@ -80,8 +80,7 @@ impl Desk {
             }
             Request::MissingBuckets { names } => self.missing_buckets(names),
             Request::Shutdown => {
-                self.closing = true;
-                self.dismiss_waiters();
+                self.drain();
                 Answer::Done
             }
             Request::Wait { .. } => Answer::Done,
@@ -89,7 +88,7 @@ impl Desk {
     }
 
     /// Commands that wait are told to go: they would start the next host at once.
-    fn dismiss_waiters(&mut self) {
+    pub(crate) fn dismiss_waiters(&mut self) {
         let message = "the host was stopped; the next command starts it, and the tasks go on";
         for array in self.arrays.values_mut() {
             for waiter in std::mem::take(&mut array.waiters) {

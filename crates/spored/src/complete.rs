@@ -11,9 +11,6 @@ use std::path::{Path, PathBuf};
 use spawn_core::completion;
 use spawn_core::outcome::{Completion, Status};
 
-/// The longest message that is kept, in characters.
-const LONGEST_MESSAGE: usize = 4096;
-
 /// Why a word is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {
@@ -45,15 +42,8 @@ pub fn complete(control: Option<&Path>, completion: &Completion) -> Result<(), C
         path: said.clone(),
         source,
     };
-    let completion = Completion {
-        status: completion.status,
-        message: completion
-            .message
-            .as_ref()
-            .map(|m| m.chars().take(LONGEST_MESSAGE).collect()),
-    };
     let draft = control.join(format!("complete.{}", std::process::id()));
-    let content = serde_json::to_vec(&completion).map_err(|e| failed(e.into()))?;
+    let content = serde_json::to_vec(completion).map_err(|e| failed(e.into()))?;
     fs::File::create(&draft)
         .and_then(|mut f| f.write_all(&content))
         .map_err(failed)?;

@@ -82,6 +82,11 @@ fn set_up(
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>).map_err(at(Step::Proc))?;
     }
+    if program.first_to_go {
+        // Files in a private /dev/shm count as the group's memory too, so size alone may point at
+        // the agent. Raising one's own score needs no privilege; where it fails, size decides.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    }
     chdir(program.directory.as_c_str()).map_err(at(Step::Directory))?;
     let mut watched = SigSet::empty();
     watched.add(Signal::SIGCHLD);

@@ -51,6 +51,8 @@ pub struct Program {
     pub env: Vec<CString>,
     /// Where the script starts.
     pub directory: CString,
+    /// Whether the kernel ends what this starts, rather than the agent, when memory runs out.
+    pub first_to_go: bool,
     /// The script's standard output and error.
     pub stdout: BorrowedPipe,
     /// See `stdout`.

@@ -313,3 +313,29 @@ fn a_stopped_host_stays_stopped_though_somebody_waits() {
     });
     assert!(hosts(&world).is_empty());
 }
+
+#[test]
+fn stopping_the_host_lets_scripts_save_what_they_have() {
+    let world = World::new();
+    let shared = shared::directory();
+    let script = "trap 'echo saved; exit 0' TERM\ntouch $HERE/$TASK_ATTEMPT\n\
+                  [ $TASK_ATTEMPT = 2 ] || while :; do sleep 0.05; done\n";
+    world.write("job.sh", script);
+    let env = format!("HERE={}", shared.path().display());
+    let id = world.launch(["--env", &env, "--user-data", "@job.sh"]);
+    until("the task runs", || shared.path().join("1").exists());
+    world.ok(["local", "stop", "--yes"]);
+    assert!(hosts(&world).is_empty());
+    let status = world.wait(&id).expect_code(0).json();
+    assert_eq!(
+        (
+            status["interrupted"].as_u64(),
+            status["workers_lost"].as_u64()
+        ),
+        (Some(1), Some(0))
+    );
+    assert_eq!(
+        world.ok(["logs", &id, "--task", "0", "--attempt", "1"]),
+        "saved\n"
+    );
+}

@@ -201,6 +201,22 @@ fn memory_of_the_instance_type_is_a_limit_where_groups_can_be_made() {
     assert_eq!(status["counts"]["failed"], 1);
     let task = &world.json(["tasks", &small])[0];
     assert_eq!(task["cause"], "out_of_memory", "{task}");
+    // Memory in files counts too, and it is the script that goes, not the agent.
+    let shm = world.launch([
+        "--instance-type",
+        "t3.nano",
+        "--",
+        "bash",
+        "-c",
+        "head -c 700M /dev/zero > /dev/shm/x",
+    ]);
+    world.wait(&shm).expect_code(1);
+    let task = &world.json(["tasks", &shm])[0];
+    assert_eq!(
+        (task["cause"].as_str(), task["attempt"].as_u64()),
+        (Some("out_of_memory"), Some(1)),
+        "{task}"
+    );
     let large = world.launch(["--instance-type", "t3.medium", "--", "python3", "-c", code]);
     world.wait(&large).expect_code(0);
 }

@@ -20,9 +20,6 @@ pub const SAID: &str = "complete";
 /// The completion file that scripts may write themselves.
 pub const COMPLETION_FILE: &str = "/tmp/SPAWN_COMPLETE";
 
-/// The longest message that is kept, in characters.
-const LONGEST_MESSAGE: usize = 4096;
-
 /// More than this of a completion file is not read, in bytes.
 const LARGEST_COMPLETION: u64 = 1 << 20;
 
@@ -98,11 +95,9 @@ fn read_completion(world: &World) -> Result<Option<Completion>, String> {
         let content =
             read_plainly(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         if let Some(content) = content {
-            let mut said = completion::parse(&content).map_err(|e| e.to_string())?;
-            said.message = said
-                .message
-                .map(|m| m.chars().take(LONGEST_MESSAGE).collect());
-            return Ok(Some(said));
+            return completion::parse(&content)
+                .map(Some)
+                .map_err(|e| e.to_string());
         }
     }
     Ok(None)

@@ -78,6 +78,7 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
         argv,
         env,
         directory: c_string(world.work.display().to_string())?,
+        first_to_go: job.group.is_some(),
         stdout: BorrowedPipe(stdout),
         stderr: BorrowedPipe(stderr),
     })

@@ -1,6 +1,7 @@
 //! The agent: serves one slot of an array until nothing is left for it.
 //!
-//! One thread, one loop ([`event_loop`]) around the pure supervision machine. It takes turns with
+//! One thread, one loop ([`event_loop`]) around the pure supervision machine, with [`task_start`]
+//! and [`task_end`] for what happens to a task there. It takes turns with
 //! the host, runs one task at a time in a sandbox, keeps its output, and reports one outcome for
 //! each. It never outlives the host: the socket between them ends with either.
 
@@ -8,6 +9,8 @@ mod attempt;
 mod environment;
 mod event_loop;
 mod output;
+mod task_end;
+mod task_start;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

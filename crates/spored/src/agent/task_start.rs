@@ -1,0 +1,139 @@
+//! How a task starts: files laid out, a sandbox opened, limits set; or why it does not.
+
+use std::io;
+use std::time::Duration;
+
+use spawn_core::outcome::{Cause, Report, StopCause};
+use spawn_core::supervise::Supervisor;
+use spawn_core::task::Token;
+use spawn_local::sandbox::{Sandbox, ToInit};
+use spawn_local::wire::agent::{FromAgent, Isolation};
+use spawn_ports::ledger::ClaimedTask;
+
+use super::attempt::{self, Attempt};
+use super::environment;
+use super::event_loop::{Agent, apply, wall_clock};
+
+/// What a script may use to clean up when its time runs out.
+const LONGEST_NOTICE: Duration = Duration::from_secs(30);
+
+/// Why a task did not start.
+enum LaunchError {
+    /// Something about the task or its array.
+    Task(String),
+    /// There is no sandbox to run it in.
+    Sandbox(String),
+}
+
+impl From<String> for LaunchError {
+    fn from(why: String) -> LaunchError {
+        LaunchError::Task(why)
+    }
+}
+
+impl Agent {
+    pub(super) fn start(
+        &mut self,
+        token: Token,
+        task: ClaimedTask,
+        now: Duration,
+    ) -> io::Result<()> {
+        let mut attempt = Attempt {
+            token,
+            task,
+            started_at: wall_clock(),
+            began: now,
+            supervisor: self.limits(now),
+            log_offset: self.output.offset(),
+            announced: false,
+        };
+        match self.launch(&task) {
+            Ok(()) => {}
+            Err(LaunchError::Sandbox(why)) if self.may_be_too_isolated() => {
+                self.queue.push_front((token, task));
+                return self.give_up(why);
+            }
+            Err(LaunchError::Sandbox(why) | LaunchError::Task(why)) => {
+                let commit = attempt.commit(launch_failed(why), wall_clock(), self.output.offset());
+                self.commits.push(commit);
+                return Ok(());
+            }
+        }
+        // A stop that came due while the sandbox was made.
+        while let Some(action) = attempt.supervisor.tick(self.origin.elapsed()) {
+            apply(action, self.sandbox.as_ref())?;
+        }
+        self.current = Some(attempt);
+        Ok(())
+    }
+
+    /// Whether a sandbox that cannot be opened may mean that none of this isolation ever can.
+    pub(super) fn may_be_too_isolated(&self) -> bool {
+        !self.proved && self.world.isolation > Isolation::Shared
+    }
+
+    /// Hands everything back and leaves; the host tries again with less isolation.
+    pub(super) fn give_up(&mut self, why: String) -> io::Result<()> {
+        self.release_queue()?;
+        self.leaving = true;
+        self.say(&FromAgent::Broken { why })
+    }
+
+    fn launch(&mut self, task: &ClaimedTask) -> Result<(), LaunchError> {
+        let program = self.program.as_ref().map_err(Clone::clone)?;
+        let index = self
+            .job
+            .indices
+            .get(task.position)
+            .ok_or_else(|| "the array has no such task".to_owned())?;
+        let worker = environment::worker_name(&self.job, index);
+        attempt::forget_completion().map_err(|e| e.to_string())?;
+        attempt::lay_out(&self.job.shipped, &self.world)
+            .map_err(|e| format!("cannot lay out the shipped files: {e}"))?;
+        let vars = environment::task_vars(index, task.attempt, &worker);
+        if let Some(sandbox) = &self.sandbox {
+            let told = sandbox.tell(&ToInit::Run(&vars));
+            return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
+        }
+        let open = |only| {
+            let opened = Sandbox::open(self.world.isolation, &worker, program, only);
+            opened.map_err(|e| LaunchError::Sandbox(format!("cannot open a sandbox: {e}")))
+        };
+        self.sandbox = Some(match self.job.fresh {
+            true => open(Some(&vars))?,
+            false => {
+                let sandbox = open(None)?;
+                let told = sandbox.tell(&ToInit::Run(&vars));
+                told.map_err(|e| format!("cannot reach the sandbox: {e}"))?;
+                sandbox
+            }
+        });
+        Ok(())
+    }
+
+    fn limits(&self, now: Duration) -> Supervisor {
+        let notice = |whole: Duration| {
+            (whole / 4)
+                .min(LONGEST_NOTICE)
+                .max(Duration::from_secs(1).min(whole / 2))
+        };
+        let mut supervisor = Supervisor::new();
+        if let Some(ms) = self.job.timeout_ms {
+            // The script has all its time, and then a while to clean up.
+            let whole = Duration::from_millis(ms);
+            let notice = notice(whole).max(Duration::from_secs(1));
+            supervisor.limit(StopCause::Timeout, now + whole + notice, notice);
+        }
+        // By the end of the TTL everything is over.
+        let ttl = Duration::from_millis(self.job.ttl_ms);
+        supervisor.limit(StopCause::Ttl, ttl, notice(ttl));
+        supervisor
+    }
+}
+
+/// A report of a task that did not start.
+pub(super) fn launch_failed(why: String) -> Report {
+    let mut report = Report::of(Cause::LaunchFailed);
+    report.ending.message = Some(why);
+    report
+}
