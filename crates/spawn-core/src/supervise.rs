@@ -17,6 +17,14 @@ use crate::outcome::StopCause;
 /// The longest wait between TERM to the leader and TERM to its descendants.
 pub const LONGEST_TERM_WAIT: Duration = Duration::from_secs(10);
 
+/// The longest that a script gets to clean up when its time runs out.
+pub const LONGEST_NOTICE: Duration = Duration::from_secs(30);
+
+/// How long before the end of a time limit a script is told: a quarter of it, 30 seconds at most.
+pub fn notice_of(limit: Duration) -> Duration {
+    (limit / 4).min(LONGEST_NOTICE)
+}
+
 /// What the shell around the machine has to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

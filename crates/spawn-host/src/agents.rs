@@ -190,6 +190,7 @@ impl Desk {
         let share = fair_share(want, record.counts.pending, agents);
         let claim = match share {
             0 => None,
+            _ if array.is_running_out(now) => None,
             share => Some(ledger.claim(id, share, now)?),
         };
         match claim {

@@ -1,10 +1,11 @@
 //! The arrays that live: how many agents each may have, and who waits for it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
+use spawn_core::supervise::notice_of;
 use spawn_core::task::Intent;
 use spawn_local::submission::Submission;
 use spawn_ports::ledger::ArrayRecord;
@@ -113,6 +114,17 @@ impl LiveArray {
         (0..).find(|s| !self.slots.contains(s)).unwrap_or(u32::MAX)
     }
 
+    /// How long before the deadline scripts are told to stop, in milliseconds.
+    pub fn ttl_notice_millis(&self) -> u64 {
+        let ttl = Duration::from_millis(self.submission.launch.ttl_ms);
+        u64::try_from(notice_of(ttl).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a task that started now would be told to stop at once.
+    pub fn is_running_out(&self, now: UnixMicros) -> bool {
+        now.plus_millis(self.ttl_notice_millis()) >= self.deadline
+    }
+
     /// Whether another agent would find something to do.
     pub fn wants_agent(&self, now: UnixMicros) -> bool {
         let idle = self.parked.len() as u64;
@@ -121,6 +133,7 @@ impl LiveArray {
             && self.pending > idle
             && self.asleep_until.is_none_or(|t| t <= now)
             && (self.slots.len() as u64) < self.unfinished
+            && !self.is_running_out(now)
     }
 }
 

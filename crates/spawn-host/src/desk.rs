@@ -351,14 +351,15 @@ impl Desk {
             let Some(pid) = status.pid().filter(|_| status != WaitStatus::StillAlive) else {
                 return;
             };
-            if let Some(group) = self.groups.remove(&pid.as_raw()) {
-                group.remove();
-            }
+            let group = self.groups.remove(&pid.as_raw());
             if let Some(dir) = self.ending.remove(&pid.as_raw()) {
                 // Much may lie in it; the loop does not wait for that.
                 let removal = move || {
                     if let Err(e) = spawn_local::sandbox::tidy::remove(&dir) {
                         eprintln!("cannot remove {}: {e}", dir.display());
+                    }
+                    if let Some(group) = group {
+                        group.remove_when_empty();
                     }
                 };
                 // Without a thread it is left to the next host.

@@ -89,7 +89,7 @@ impl Host {
             endpoint,
             endpoint_port,
             credentials,
-            isolation: wanted_isolation(),
+            isolation: wanted_isolation()?,
             isolation_known: false,
             limits: OnceCell::new(),
             groups: HashMap::new(),
@@ -104,7 +104,7 @@ impl Host {
             desk,
             durability: Durability::ProcessCrash,
             signals,
-            idle_limit: idle_limit(),
+            idle_limit: idle_limit()?,
             busy_at: Instant::now(),
             _lock: lock,
         })
@@ -231,18 +231,30 @@ impl Host {
 }
 
 /// The most isolation to try for: everything, unless `SPAWN_SANDBOX` says less.
-fn wanted_isolation() -> Isolation {
+fn wanted_isolation() -> Result<Isolation, StartError> {
     match std::env::var("SPAWN_SANDBOX").as_deref() {
-        Ok("none") => Isolation::Shared,
-        Ok("mounts") => Isolation::Mounts,
-        _ => Isolation::Full,
+        Ok("none") => Ok(Isolation::Shared),
+        Ok("mounts") => Ok(Isolation::Mounts),
+        Ok("full" | "") | Err(_) => Ok(Isolation::Full),
+        Ok(other) => Err(StartError::Setting {
+            name: "SPAWN_SANDBOX",
+            value: other.to_owned(),
+            expected: "`full`, `mounts` or `none`",
+        }),
     }
 }
 
-fn idle_limit() -> Duration {
-    std::env::var("SPAWN_IDLE_SECONDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        // Time enough for whoever started it to be heard.
-        .map_or(IDLE, |seconds: u64| Duration::from_secs(seconds.max(2)))
+fn idle_limit() -> Result<Duration, StartError> {
+    match std::env::var("SPAWN_IDLE_SECONDS") {
+        Err(_) => Ok(IDLE),
+        Ok(text) => match text.parse::<u64>() {
+            // Time enough for whoever started it to be heard.
+            Ok(seconds) => Ok(Duration::from_secs(seconds.max(2))),
+            Err(_) => Err(StartError::Setting {
+                name: "SPAWN_IDLE_SECONDS",
+                value: text,
+                expected: "a number of seconds",
+            }),
+        },
+    }
 }

@@ -175,7 +175,11 @@ impl Desk {
             },
             record,
             workers,
-            held_up: self.arrays.get(id).and_then(|a| a.held_up.clone()),
+            held_up: self
+                .arrays
+                .get(id)
+                .filter(|a| a.unfinished > 0)
+                .and_then(|a| a.held_up.clone()),
             now: wall_clock().0,
         })
     }

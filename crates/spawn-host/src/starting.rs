@@ -152,6 +152,8 @@ impl Desk {
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
+            ttl_notice_ms: array.ttl_notice_millis(),
+            umask: array.submission.umask,
             open_files: self.open_files,
             group,
             ttl_ms: array.deadline.micros_since(now) / 1000,

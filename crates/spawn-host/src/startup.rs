@@ -36,6 +36,16 @@ pub enum StartError {
     /// `spored` is not where it should be.
     #[error("cannot find `spored` beside {}", .0.display())]
     NoAgent(PathBuf),
+    /// A variable says something unknown.
+    #[error("`{name}` is `{value}`: expected {expected}")]
+    Setting {
+        /// The variable.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        expected: &'static str,
+    },
     /// Anything else.
     #[error("cannot {what}: {source}")]
     Io {

@@ -12,9 +12,26 @@ pub struct Submission {
     pub shell_env: Vec<(String, String)>,
     /// PATH of the launching shell.
     pub path: String,
+    /// File creation mask of the launching shell.
+    #[serde(default = "usual_umask")]
+    pub umask: u32,
 }
 
 /// The variables of the launching shell that tasks get, besides PATH.
 pub const SHELL_VARIABLES: [&str; 8] = [
     "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ",
 ];
+
+/// What most shells have.
+fn usual_umask() -> u32 {
+    0o022
+}
+
+/// The file creation mask of this process; the usual one if it cannot be read.
+pub fn own_umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok())
+        .unwrap_or_else(usual_umask)
+}

@@ -167,10 +167,10 @@ pub struct LaunchArgs {
     pub output_id: Option<PathBuf>,
 
     /// Check everything and say what would run; start nothing
-    #[arg(long, help_heading = OUTPUT)]
+    #[arg(long, conflicts_with = "quiet", help_heading = OUTPUT)]
     pub dry_run: bool,
 
-    /// Print only the array's id
+    /// Print only the array's id; with `-o json`, no notes beside the object
     #[arg(long, help_heading = OUTPUT)]
     pub quiet: bool,
 }

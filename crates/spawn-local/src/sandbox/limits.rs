@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +61,19 @@ impl Group {
             .unwrap_or(0)
     }
 
-    /// Removes the group, if no process is left in it.
-    pub fn remove(&self) {
-        for directory in &self.directories {
-            let _ = fs::remove_dir(directory);
+    /// Removes the group, if no process is left in it. Whether it is gone.
+    fn remove(&self) -> bool {
+        self.directories.iter().all(|directory| {
+            let removed = fs::remove_dir(directory);
+            removed.map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |()| true)
+        })
+    }
+
+    /// Removes the group once the last of its processes is gone, for which it waits two seconds.
+    pub fn remove_when_empty(&self) {
+        let limit = Instant::now() + Duration::from_secs(2);
+        while !self.remove() && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

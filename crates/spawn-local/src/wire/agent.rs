@@ -119,6 +119,10 @@ pub struct Job {
     pub timeout_ms: Option<u64>,
     /// How long the worker may live from now, in milliseconds.
     pub ttl_ms: u64,
+    /// How long before that scripts are told, in milliseconds.
+    pub ttl_notice_ms: u64,
+    /// The launching shell's file creation mask.
+    pub umask: u32,
     /// How many files a task may have open, as the user's shell has it.
     pub open_files: u64,
     /// Whether output and outcomes survive a loss of power.

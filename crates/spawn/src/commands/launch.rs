@@ -11,7 +11,7 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
 use spawn_core::moment::UnixMicros;
 use spawn_local::home::Home;
-use spawn_local::submission::{SHELL_VARIABLES, Submission};
+use spawn_local::submission::{SHELL_VARIABLES, Submission, own_umask};
 use spawn_ports::ledger::NewArray;
 use spawn_spec::{LaunchArgs, LaunchContext, Resolved, resolve};
 
@@ -96,7 +96,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
             ));
         }
     }
-    if args.quiet {
+    if args.quiet && !output.json {
         output.write(|out| writeln!(out, "{id}"))?;
     } else if is_plain {
         output.write(|out| next_steps(out, &id, &plan, args.wait, output))?;
@@ -113,7 +113,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         }
         ended = Some(view);
     }
-    if output.json && !args.quiet {
+    if output.json {
         output.write_json(&Launched {
             array_id: &id,
             plan: &plan,
@@ -222,6 +222,7 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
     let (id, now) = new_id()?;
     let spec = Submission {
         launch: resolved.spec.clone(),
+        umask: own_umask(),
         shell_env: SHELL_VARIABLES
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))

@@ -125,7 +125,7 @@ impl<'a> Lines<'a> {
         }
         let dash = || "-".to_owned();
         let state = format!("{:<9}", task.state.word());
-        let ending = [task.ending(), task.message.clone()];
+        let ending = [task.ending(), task.shown_message()];
         let line = format!(
             "{:>width$}  {}  {:>7}  {:>8}  {:>6}  {}",
             task.index,

@@ -71,6 +71,9 @@ impl Indices {
     }
 }
 
+/// The most of a message that a line shows, in characters; `-o json` has all of it.
+const LONGEST_SHOWN: usize = 200;
+
 /// One task.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskView {
@@ -120,6 +123,18 @@ impl TaskView {
                 .map(|(start, end)| end.seconds_since(start)),
             worker: line.slot.map(|slot| indices.worker(row.position, slot)),
         }
+    }
+
+    /// The message on one line, without what would move a terminal's cursor or change its colours.
+    pub fn shown_message(&self) -> Option<String> {
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let line: String = self.message.as_ref()?.trim().chars().map(clean).collect();
+        let cut: String = line.chars().take(LONGEST_SHOWN).collect();
+        Some(if cut.len() < line.len() {
+            cut + "..."
+        } else {
+            cut
+        })
     }
 
     /// How it ended, in a few words: `exit code 3`, `timeout`, `signal 9`.

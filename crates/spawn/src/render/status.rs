@@ -147,8 +147,8 @@ pub fn failure_line(failure: &TaskView) -> String {
     if failure.attempt > 1 {
         line.push_str(&format!(", attempt {}", failure.attempt));
     }
-    if let Some(message) = &failure.message {
-        line.push_str(&format!(": {}", message.trim()));
+    if let Some(message) = failure.shown_message() {
+        line.push_str(&format!(": {}", message));
     }
     line
 }

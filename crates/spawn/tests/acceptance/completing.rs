@@ -118,6 +118,21 @@ fn a_long_message_is_kept_in_part_and_changes_nothing() {
 }
 
 #[test]
+fn a_message_cannot_forge_lines_or_colours() {
+    let world = World::new();
+    let script = "spored complete --status failed --message \"$(printf 'x\\033[31m\\n  tasks 99 succeeded')\"\n";
+    let (task, _) = outcome(&world, script);
+    assert_eq!(task["message"], "x\u{1b}[31m\n  tasks 99 succeeded");
+    for shown in [
+        world.run(["status", "last"]).out(),
+        world.ok(["tasks", "last"]),
+    ] {
+        assert!(shown.contains("x [31m   tasks 99 succeeded"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+    }
+}
+
+#[test]
 fn what_is_no_file_is_no_completion_and_does_not_stay() {
     let world = World::new();
     world.write(

@@ -112,6 +112,31 @@ fn a_task_finds_the_contract_in_its_environment() {
 }
 
 #[test]
+fn files_get_the_mask_of_the_shell_that_launched() {
+    let world = World::new();
+    world.launch(["--", "true"]);
+    let launch = format!(
+        "umask 027; {} launch --wait --quiet -- bash -c 'umask; touch f; stat -c %a f'",
+        env!("CARGO_BIN_EXE_spawn")
+    );
+    crate::support::Output::of(world.program("bash").args(["-c", &launch])).expect_code(0);
+    assert_eq!(world.ok(["logs", "last", "--task", "0"]), "0027\n640\n");
+}
+
+#[test]
+fn a_misspelt_setting_of_the_host_is_refused() {
+    let world = World::new();
+    for (name, value) in [("SPAWN_SANDBOX", "nono"), ("SPAWN_IDLE_SECONDS", "soon")] {
+        let mut launch = world.spawn(["launch", "--", "true"]);
+        let out = crate::support::Output::of(launch.env(name, value)).expect_code(1);
+        assert!(
+            out.err().contains(name) && out.err().contains(value),
+            "{out}"
+        );
+    }
+}
+
+#[test]
 fn nothing_of_the_launching_shell_leaks_into_tasks() {
     let world = World::new();
     let mut launch = world.spawn(["launch", "--wait", "--", "env"]);

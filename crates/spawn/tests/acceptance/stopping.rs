@@ -56,6 +56,20 @@ fn past_the_ttl_everything_unfinished_has_failed() {
 }
 
 #[test]
+fn no_task_is_started_once_the_notice_of_the_ttl_has_begun() {
+    let world = World::new();
+    world.write(
+        "job.sh",
+        "trap 'exit 0' TERM\nwhile :; do sleep 0.05; done\n",
+    );
+    let id = world.launch(["--ttl", "4s", "--array", "40%1", "--user-data", "@job.sh"]);
+    world.wait(&id).expect_code(1);
+    let tasks = world.json(["tasks", &id]);
+    let started = |t: &&serde_json::Value| t["attempt"].as_u64() > Some(0);
+    assert_eq!(tasks.as_array().unwrap().iter().filter(started).count(), 1);
+}
+
+#[test]
 fn cancelling_closes_pending_tasks_at_once_and_stops_running_ones() {
     let world = World::new();
     world.write(

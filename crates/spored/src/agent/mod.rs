@@ -18,6 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, umask};
 use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::task_log::TaskLog;
@@ -70,6 +71,7 @@ fn serve() -> io::Result<()> {
                 isolation: world.isolation,
             };
             frames::send(&built, &mut host)?;
+            umask(Mode::from_bits_truncate(job.umask));
             event_loop::Agent::new(host, inbox, job, world, log)?.serve()
         }
         Err(e) => {

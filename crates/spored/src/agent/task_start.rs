@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use spawn_core::outcome::{Cause, Report, StopCause};
-use spawn_core::supervise::Supervisor;
+use spawn_core::supervise::{Supervisor, notice_of};
 use spawn_core::task::Token;
 use spawn_local::sandbox::{Sandbox, ToInit};
 use spawn_local::wire::agent::{FromAgent, Isolation};
@@ -13,9 +13,6 @@ use spawn_ports::ledger::ClaimedTask;
 use super::attempt::{self, Attempt};
 use super::environment;
 use super::event_loop::{Agent, apply, wall_clock};
-
-/// What a script may use to clean up when its time runs out.
-const LONGEST_NOTICE: Duration = Duration::from_secs(30);
 
 /// Why a task did not start.
 enum LaunchError {
@@ -112,21 +109,17 @@ impl Agent {
     }
 
     fn limits(&self, now: Duration) -> Supervisor {
-        let notice = |whole: Duration| {
-            (whole / 4)
-                .min(LONGEST_NOTICE)
-                .max(Duration::from_secs(1).min(whole / 2))
-        };
         let mut supervisor = Supervisor::new();
         if let Some(ms) = self.job.timeout_ms {
             // The script has all its time, and then a while to clean up.
             let whole = Duration::from_millis(ms);
-            let notice = notice(whole).max(Duration::from_secs(1));
+            let notice = notice_of(whole).max(Duration::from_secs(1));
             supervisor.limit(StopCause::Timeout, now + whole + notice, notice);
         }
         // By the end of the TTL everything is over.
         let ttl = Duration::from_millis(self.job.ttl_ms);
-        supervisor.limit(StopCause::Ttl, ttl, notice(ttl));
+        let notice = Duration::from_millis(self.job.ttl_notice_ms);
+        supervisor.limit(StopCause::Ttl, ttl, notice);
         supervisor
     }
 }
