@@ -1,6 +1,6 @@
 //! `spawn logs`: what tasks printed, read from the agents' logs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -227,6 +227,7 @@ impl Logs<'_> {
         let dir = self.log(AgentId(0));
         let dir = dir.parent().unwrap_or(Path::new("/")).to_owned();
         let mut read: BTreeMap<PathBuf, u64> = BTreeMap::new();
+        let mut unfinished = HashSet::new();
         loop {
             // Asked before the logs are read, so that nothing is missed at the end.
             let has_ended = status.record.counts.all_ended();
@@ -241,6 +242,7 @@ impl Logs<'_> {
                     }
                 }
             }
+            self.end_lines_of_the_ended(&mut unfinished)?;
             self.out.flush().map_err(CliError::Output)?;
             if has_ended {
                 return Ok(());
@@ -249,6 +251,31 @@ impl Logs<'_> {
                 status = *newer;
             }
         }
+    }
+
+    /// A task that ended without a line end is not held back until the array ends. `unfinished`
+    /// are those of the last look: a task that has just begun may not be known as running yet.
+    fn end_lines_of_the_ended(
+        &mut self,
+        unfinished: &mut HashSet<(u64, u32)>,
+    ) -> Result<(), CliError> {
+        let now = self.out.unfinished();
+        let old: HashSet<(u64, u32)> = now.intersection(unfinished).copied().collect();
+        *unfinished = now;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let status = self.session.status(&self.id)?;
+        let running: HashSet<(u64, u32)> = status
+            .workers
+            .iter()
+            .filter_map(|worker| worker.running)
+            .map(|task| (task.position, task.attempt))
+            .collect();
+        let is_over = |position, attempt| {
+            old.contains(&(position, attempt)) && !running.contains(&(position, attempt))
+        };
+        self.out.end_lines_of(is_over).map_err(CliError::Output)
     }
 
     /// Where a task's newest attempt writes or wrote; `None` if it never ran.

@@ -1,6 +1,6 @@
 //! What tasks wrote, as bytes, as lines with their task's index, or as JSON lines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, BufWriter, Stdout, Write};
 
 use serde::Serialize;
@@ -103,6 +103,30 @@ impl TaskOutput {
             self.line(key, &line)?;
         }
         Ok(())
+    }
+
+    /// Writes what is left without a line end of tasks that `is_over` says will not go on with it.
+    pub fn end_lines_of(&mut self, is_over: impl Fn(u64, u32) -> bool) -> io::Result<()> {
+        let mut over: Vec<_> = self
+            .partial
+            .keys()
+            .filter(|k| is_over(k.0, k.1))
+            .copied()
+            .collect();
+        over.sort_by_key(|(position, attempt, stream)| {
+            (*position, *attempt, *stream == Stream::Stderr)
+        });
+        for key in over {
+            if let Some(line) = self.partial.remove(&key) {
+                self.line(key, &line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tasks with a line whose end has not come yet: position and attempt.
+    pub fn unfinished(&self) -> HashSet<(u64, u32)> {
+        self.partial.keys().map(|k| (k.0, k.1)).collect()
     }
 
     /// Hands on what was written so far.

@@ -81,6 +81,30 @@ fn following_shows_output_while_it_is_written_and_ends_with_the_task() {
 }
 
 #[test]
+fn following_shows_the_last_line_of_a_task_when_it_ends() {
+    let world = World::new();
+    let gate = Gate::new();
+    let script = format!(
+        "printf 'result of %s' $TASK_ARRAY_INDEX; [ $TASK_ARRAY_INDEX = 0 ] || {}",
+        gate.script()
+    );
+    let id = world.launch(["--array", "2%1", "--user-data", &script]);
+    let mut follow = world.spawn(["logs", &id, "--follow"]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = follow.stdout.take().unwrap();
+    // It comes while the other task waits at the gate.
+    let mut seen = vec![0; b"[0] result of 0\n".len()];
+    stdout.read_exact(&mut seen).unwrap();
+    assert_eq!(seen, b"[0] result of 0\n");
+    gate.open();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(follow.wait().unwrap().success());
+    assert_eq!(rest, "[1] result of 1\n");
+    world.wait(&id).expect_code(0);
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let world = World::new();
     let id = world.launch(["--array", "3", "--user-data", "seq 100000"]);
