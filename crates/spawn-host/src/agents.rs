@@ -14,13 +14,12 @@ use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::RunningTask;
 use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError};
 
+use crate::arrays::MOST_FAILED_STARTS;
 use crate::desk::Desk;
 use crate::peers::PeerId;
 
 /// A task in backoff that comes due this soon is waited for; agents leave for longer ones.
 const WORTH_WAITING_MICROS: u64 = 2_000_000;
-/// After this many agents in a row that did not get ready, the array is held up.
-const MOST_FAILED_STARTS: u32 = 3;
 
 /// An agent of this host.
 #[derive(Debug)]
@@ -260,13 +259,13 @@ impl Desk {
             array.parked.retain(|(p, _)| *p != peer);
             array.asleep_until = None;
             if !agent.built && !agent.broken {
-                array.failed_starts += 1;
-                if array.failed_starts >= MOST_FAILED_STARTS {
-                    array.hold_up(format!(
+                let log = self.home.host_log();
+                array.start_failed(|| {
+                    format!(
                         "{MOST_FAILED_STARTS} agents in a row ended before they were ready; see {}",
-                        self.home.host_log().display()
-                    ));
-                }
+                        log.display()
+                    )
+                });
             }
         }
         ledger.end_agent(agent.id, now)?;
@@ -293,10 +292,7 @@ impl Desk {
             Some(lower) if !self.isolation_known => self.isolation = lower,
             _ => {
                 if let Some(array) = self.arrays.get_mut(&agent.array) {
-                    array.failed_starts += 1;
-                    if array.failed_starts >= MOST_FAILED_STARTS {
-                        array.hold_up(format!("no sandbox can be built: {why}"));
-                    }
+                    array.start_failed(|| format!("no sandbox can be built: {why}"));
                 }
             }
         }

@@ -12,6 +12,9 @@ use spawn_ports::ledger::ArrayRecord;
 
 use crate::peers::PeerId;
 
+/// After this many agents in a row that did not get ready, an array is held up.
+pub const MOST_FAILED_STARTS: u32 = 3;
+
 /// An array with unfinished tasks, or one that somebody still waits for.
 #[derive(Debug)]
 pub struct LiveArray {
@@ -97,6 +100,14 @@ impl LiveArray {
         self.held_up = Some(why);
         for waiter in &mut self.waiters {
             waiter.stale = true;
+        }
+    }
+
+    /// One more agent in a row did not get to run a task; after some of them the array is held up.
+    pub fn start_failed(&mut self, why: impl FnOnce() -> String) {
+        self.failed_starts += 1;
+        if self.failed_starts >= MOST_FAILED_STARTS {
+            self.hold_up(why());
         }
     }
 

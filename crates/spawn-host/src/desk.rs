@@ -16,6 +16,7 @@ use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::sandbox::limits::Group;
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::{Answer, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
@@ -24,7 +25,6 @@ use crate::agents::Agent;
 use crate::arrays::{self, LiveArray, Waiter};
 use crate::peers::{PeerId, Peers};
 use crate::starting::{AgentStartError, Spare};
-use crate::startup::wall_clock;
 
 /// An agent that is silent this long is given up: its lease is over.
 pub(crate) const LEASE: Duration = Duration::from_secs(45);
@@ -201,7 +201,7 @@ impl Desk {
         if self.draining_until.is_some() {
             return Ok(());
         }
-        let now = wall_clock();
+        let now = wall_clock::now();
         let next = |desk: &Desk| {
             let id = arrays::next_to_serve(desk.arrays.values(), desk.cores, now).cloned()?;
             (desk.isolation > Isolation::Shared || desk.may_share_tmp(&id)).then_some(id)
@@ -278,7 +278,7 @@ impl Desk {
     }
 
     pub(crate) fn next_wake(&self, idle_limit: Duration) -> u64 {
-        let now = wall_clock();
+        let now = wall_clock::now();
         let mut wake = Duration::from_secs(3600).min(idle_limit);
         let until = |at: UnixMicros| Duration::from_micros(at.micros_since(now));
         for array in self.arrays.values() {

@@ -16,13 +16,14 @@ use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
 use spawn_local::ledger::{Durability, SqliteLedger};
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::arrays::LiveArray;
 use crate::desk::{Desk, LEASE};
 use crate::peers::{PeerId, Peers, Round};
-use crate::startup::{HostLock, StartError, wall_clock};
+use crate::startup::{HostLock, StartError};
 
 /// An idle host ends after this long, unless `SPAWN_IDLE_SECONDS` says otherwise.
 const IDLE: Duration = Duration::from_secs(900);
@@ -93,7 +94,7 @@ impl Host {
             isolation_known: false,
             limits: OnceCell::new(),
             groups: HashMap::new(),
-            started_at: wall_clock(),
+            started_at: wall_clock::now(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             draining_until: None,
             closing: false,
@@ -156,7 +157,7 @@ impl Host {
 
     /// One round's messages, in one transaction. Nothing is answered before it is kept.
     fn handle(&mut self, round: &Round) -> Result<(), LedgerError> {
-        let now = wall_clock();
+        let now = wall_clock::now();
         let desk = &mut self.desk;
         let due = desk.arrays_past_deadline(now);
         let silent = !desk.silent_agents().is_empty();
@@ -215,7 +216,7 @@ impl Host {
     fn close_down(mut self) -> Result<(), LedgerError> {
         let _ = std::fs::remove_file(self.desk.home.socket());
         self.desk.peers.flush();
-        let now = wall_clock();
+        let now = wall_clock::now();
         let spare = self.desk.spare.map(|s| s.peer);
         let peers: Vec<PeerId> = self.desk.agents.keys().copied().chain(spare).collect();
         let desk = &mut self.desk;

@@ -9,6 +9,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_local::ledger::SqliteLedger;
+use spawn_local::wall_clock;
 use spawn_local::wire::PROTOCOL;
 use spawn_local::wire::client::{
     Answer, ArrayStatus, HostInfo, Refusal, Request, TaskLine, WorkerStatus,
@@ -18,7 +19,6 @@ use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewArray, TaskRow};
 use crate::arrays::{LiveArray, Waiter};
 use crate::desk::Desk;
 use crate::peers::PeerId;
-use crate::startup::wall_clock;
 
 /// Failures shown with a status.
 const FAILURES: u32 = 10;
@@ -180,7 +180,7 @@ impl Desk {
                 .get(id)
                 .filter(|a| a.unfinished > 0)
                 .and_then(|a| a.held_up.clone()),
-            now: wall_clock().0,
+            now: wall_clock::now().0,
         })
     }
 

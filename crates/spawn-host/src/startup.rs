@@ -5,18 +5,17 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
 use nix::unistd::Pid;
-use spawn_core::moment::UnixMicros;
 use spawn_endpoint::{Credentials, EndpointConfig};
 use spawn_local::home::{Home, HomeError};
 use spawn_local::host_client::{listen, sibling};
 use spawn_local::ledger::{Durability, SqliteLedger};
 use spawn_local::sandbox::{processes, tidy};
+use spawn_local::wall_clock;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::host::Host;
@@ -61,14 +60,6 @@ fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Star
         what: what.into(),
         source: e.into(),
     }
-}
-
-/// Wall-clock time.
-pub fn wall_clock() -> UnixMicros {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMicros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Becomes the host of `home`. `None` if another process is it already.
@@ -180,7 +171,7 @@ fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
     }
     ledger.group(|ledger| {
         for agent in &orphans {
-            ledger.end_agent(agent.id, wall_clock())?;
+            ledger.end_agent(agent.id, wall_clock::now())?;
         }
         Ok(())
     })?;

@@ -15,5 +15,6 @@ pub mod ledger;
 pub mod sandbox;
 pub mod submission;
 pub mod task_log;
+pub mod wall_clock;
 pub mod wire;
 pub mod worker_name;

@@ -1,9 +1,8 @@
 //! `spawn list`: the arrays, newest first.
 
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use spawn_core::moment::UnixMicros;
+use spawn_local::wall_clock;
 
 use super::Exit;
 use crate::error::CliError;
@@ -67,7 +66,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
 
 fn table(lines: &[ArrayLine], output: &Output) -> Table {
     let style = output.style;
-    let now = now();
+    let now = Stamp(wall_clock::now());
     let columns = [
         ("array", Align::Left),
         ("name", Align::Left),
@@ -109,10 +108,4 @@ fn table(lines: &[ArrayLine], output: &Output) -> Table {
         ]);
     }
     table
-}
-
-fn now() -> Stamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let micros = since.map_or(0, |since| since.as_micros());
-    Stamp(UnixMicros(i64::try_from(micros).unwrap_or(i64::MAX)))
 }

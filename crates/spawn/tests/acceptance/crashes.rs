@@ -89,6 +89,12 @@ fn kill(pids: &[u32]) {
     }
 }
 
+/// Launches the script `job.sh` as all the tasks, on workers of this kind.
+fn launch(world: &World, kind: &str, how_many: &str) -> String {
+    let tasks = TASKS.to_string();
+    world.launch(["--array", &tasks, kind, how_many, "--user-data", "@job.sh"])
+}
+
 /// Every index has one outcome and ended once at least; more executions only where a worker was lost.
 fn check(world: &World, shared: &Path, id: &str, mark: &str) {
     let status = world.wait(id).expect_code(0).json();
@@ -140,14 +146,7 @@ fn an_agent_killed_in_mid_array_costs_one_attempt_and_nothing_else() {
     let shared = shared::directory();
     let mark = "86401.25";
     world.write("job.sh", script(shared.path(), mark));
-    let id = world.launch([
-        "--array",
-        &TASKS.to_string(),
-        "--max-concurrent",
-        "3",
-        "--user-data",
-        "@job.sh",
-    ]);
+    let id = launch(&world, "--max-concurrent", "3");
     for n in 1..=5 {
         until("tasks go on", || lines(shared.path(), "end").len() > n * 10);
         until("two agents are there", || agents(&world).len() > 1);
@@ -165,14 +164,7 @@ fn a_host_killed_in_mid_array_is_replaced_by_the_next_command() {
     let shared = shared::directory();
     let mark = "86402.25";
     world.write("job.sh", script(shared.path(), mark));
-    let id = world.launch([
-        "--array",
-        &TASKS.to_string(),
-        "--workers",
-        "3",
-        "--user-data",
-        "@job.sh",
-    ]);
+    let id = launch(&world, "--workers", "3");
     for n in 1..=2 {
         until("tasks go on", || lines(shared.path(), "end").len() > n * 20);
         kill(&hosts(&world));
@@ -194,14 +186,7 @@ fn everything_killed_at_once_loses_nothing() {
     let shared = shared::directory();
     let mark = "86403.25";
     world.write("job.sh", script(shared.path(), mark));
-    let id = world.launch([
-        "--array",
-        &TASKS.to_string(),
-        "--max-concurrent",
-        "3",
-        "--user-data",
-        "@job.sh",
-    ]);
+    let id = launch(&world, "--max-concurrent", "3");
     until("tasks go on", || lines(shared.path(), "end").len() > 20);
     let mut all = agents(&world);
     all.extend(hosts(&world));
@@ -215,14 +200,7 @@ fn a_waiting_command_survives_its_host() {
     let world = World::new();
     let shared = shared::directory();
     world.write("job.sh", script(shared.path(), "86404.25"));
-    let id = world.launch([
-        "--array",
-        &TASKS.to_string(),
-        "--max-concurrent",
-        "3",
-        "--user-data",
-        "@job.sh",
-    ]);
+    let id = launch(&world, "--max-concurrent", "3");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| world.wait(&id));
         until("tasks go on", || lines(shared.path(), "end").len() > 20);
@@ -237,14 +215,7 @@ fn a_stalled_agent_is_replaced_and_cannot_commit_when_it_wakes() {
     let shared = shared::directory();
     let mark = "86405.25";
     world.write("job.sh", script(shared.path(), mark));
-    let id = world.launch([
-        "--array",
-        &TASKS.to_string(),
-        "--workers",
-        "2",
-        "--user-data",
-        "@job.sh",
-    ]);
+    let id = launch(&world, "--workers", "2");
     until("tasks go on", || lines(shared.path(), "end").len() > 10);
     let stalled = agents(&world);
     for pid in &stalled {

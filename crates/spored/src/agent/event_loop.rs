@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::pace::{HAND_BACK_AFTER, Pace};
 use spawn_core::supervise::Action;
@@ -334,11 +333,4 @@ pub(super) fn apply(action: Action, sandbox: Option<&Sandbox>) -> io::Result<()>
         }
         other => other,
     }
-}
-
-pub(super) fn wall_clock() -> UnixMicros {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    UnixMicros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

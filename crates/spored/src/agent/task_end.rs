@@ -5,8 +5,9 @@ use std::io;
 use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_local::sandbox::FromInit;
 use spawn_local::sandbox::limits::Group;
+use spawn_local::wall_clock;
 
-use super::event_loop::{Agent, wall_clock};
+use super::event_loop::Agent;
 use super::task_start::launch_failed;
 
 impl Agent {
@@ -23,7 +24,7 @@ impl Agent {
             return Ok(());
         };
         self.ahead_refused = false;
-        let ended_at = wall_clock();
+        let ended_at = wall_clock::now();
         let lost_output = self
             .output
             .drain(current.task.position, current.task.attempt)?;

@@ -7,12 +7,13 @@ use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_core::supervise::{Supervisor, notice_of};
 use spawn_core::task::Token;
 use spawn_local::sandbox::{Sandbox, ToInit};
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation};
 use spawn_ports::ledger::ClaimedTask;
 
 use super::attempt::{self, Attempt};
 use super::environment;
-use super::event_loop::{Agent, apply, wall_clock};
+use super::event_loop::{Agent, apply};
 
 /// Why a task did not start.
 enum LaunchError {
@@ -38,7 +39,7 @@ impl Agent {
         let mut attempt = Attempt {
             token,
             task,
-            started_at: wall_clock(),
+            started_at: wall_clock::now(),
             began: now,
             supervisor: self.limits(now),
             log_offset: self.output.offset(),
@@ -51,7 +52,8 @@ impl Agent {
                 return self.give_up(why);
             }
             Err(LaunchError::Sandbox(why) | LaunchError::Task(why)) => {
-                let commit = attempt.commit(launch_failed(why), wall_clock(), self.output.offset());
+                let commit =
+                    attempt.commit(launch_failed(why), wall_clock::now(), self.output.offset());
                 self.commits.push(commit);
                 return Ok(());
             }
