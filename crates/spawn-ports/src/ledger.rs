@@ -10,6 +10,8 @@
 //! - Untouched tasks cost nothing: submitting and closing an array take the same time for ten
 //!   tasks and for a million.
 //! - A *position* (0-based, dense) addresses a task; the index the user sees belongs to the spec.
+//! - An array has one or more *lanes*: ranges of positions whose tasks need workers of one shape.
+//!   An agent serves one lane and is given that lane's tasks only.
 //! - A token is the whole proof of a lease; a commit is not asked which agent brings it.
 //! - Reading or closing an array that is not there is [`LedgerError::UnknownArray`], save for
 //!   [`Ledger::array`], which gives `None`.
@@ -18,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::{Budgets, Spent};
 use spawn_core::counts::Counts;
+use spawn_core::index_set::IndexSet;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::{FailedCall, Usage};
 use spawn_core::outcome::{Ending, Report};
 use spawn_core::task::{Illegal, Intent, TaskState, Token};
 
@@ -40,8 +44,12 @@ pub struct NewArray {
     pub total: u64,
     /// What may be retried.
     pub budgets: Budgets,
-    /// Launch time plus TTL.
+    /// Launch time plus TTL; [`Ledger::extend`] and [`Ledger::reopen`] move it.
     pub deadline: UnixMicros,
+    /// How many tasks each lane has: the first positions are the first lane's, and so on. They add
+    /// up to `total`, each at least 1. Empty: one lane of all tasks.
+    #[serde(default)]
+    pub lanes: Vec<u64>,
 }
 
 /// An array as the ledger keeps it.
@@ -64,6 +72,18 @@ pub struct ArrayRecord {
     pub interrupted: u64,
     /// Attempts whose worker was lost, so far.
     pub workers_lost: u64,
+    /// The lanes, in order; at least one.
+    #[serde(default)]
+    pub lanes: Vec<LaneCounts>,
+}
+
+/// What is to be done in one lane. In a closed array nothing is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaneCounts {
+    /// Tasks that wait to be claimed, those in backoff included.
+    pub pending: u64,
+    /// Tasks that are claimed.
+    pub running: u64,
 }
 
 /// An agent that starts to serve an array.
@@ -73,6 +93,9 @@ pub struct NewAgent {
     pub array: ArrayId,
     /// Which of the array's slots it fills, 0-based.
     pub slot: u32,
+    /// Which of the array's lanes it serves, 0-based.
+    #[serde(default)]
+    pub lane: u32,
     /// Its process id on the worker.
     pub pid: u32,
     /// When that process started, in clock ticks since boot (`/proc/PID/stat` field 22): tells it
@@ -148,6 +171,12 @@ pub struct Commit {
     pub ended_at: UnixMicros,
     /// Its output.
     pub log: LogSpan,
+    /// What its script used, if it was started.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed while it ran, each kind once.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
 }
 
 /// One task as readers see it; untouched tasks look like any other.
@@ -176,6 +205,12 @@ pub struct TaskRow {
     pub ending: Option<Ending>,
     /// The newest attempt's output, once committed.
     pub log: Option<LogSpan>,
+    /// What the newest attempt used, once committed.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed during the newest attempt, once committed.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
 }
 
 /// One execution of a task, as history.
@@ -193,6 +228,23 @@ pub struct AttemptRow {
     pub ending: Option<Ending>,
     /// Its output; `None` if its agent could not say.
     pub log: Option<LogSpan>,
+    /// What its script used; `None` if its agent could not say.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed while it ran.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
+}
+
+/// Which tasks run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reopen {
+    /// Every failed one, those too that the array's deadline ended.
+    Failed,
+    /// Those at these positions, however they ended. Tasks that have not ended, and positions
+    /// outside the array, are passed over.
+    Positions(IndexSet),
 }
 
 /// Which tasks to read.
@@ -270,7 +322,7 @@ pub trait Ledger {
     /// Every agent that has not ended, of all arrays, oldest first.
     fn live_agents(&mut self) -> Result<Vec<AgentRecord>, LedgerError>;
 
-    /// Leases up to `want` tasks to `agent`: those handed back and due first, then fresh ones in
+    /// Leases up to `want` tasks of its lane to `agent`: those handed back and due first, then fresh ones in
     /// order of position. Those handed back come by the time they became due, then by position.
     /// A closed array gives an empty claim.
     fn claim(&mut self, agent: AgentId, want: u32, now: UnixMicros) -> Result<Claim, LedgerError>;
@@ -299,7 +351,7 @@ pub trait Ledger {
     /// second call gives none.
     fn end_agent(&mut self, agent: AgentId, now: UnixMicros) -> Result<Vec<u64>, LedgerError>;
 
-    /// Closes an array: [`Intent::Cancel`] or [`Intent::Expired`]. Pending tasks are closed at
+    /// Closes an array, for any intent but [`Intent::Run`]. Pending tasks are closed at
     /// once, running ones keep their leases. The first closing stands; closing an array that has
     /// ended changes nothing.
     fn close(
@@ -308,6 +360,22 @@ pub trait Ledger {
         intent: Intent,
         now: UnixMicros,
     ) -> Result<ArrayRecord, LedgerError>;
+
+    /// Moves the deadline of an array, and gives the array. Of one that has ended or is closed
+    /// nothing changes.
+    fn extend(&mut self, id: &ArrayId, deadline: UnixMicros) -> Result<ArrayRecord, LedgerError>;
+
+    /// Has ended tasks run again ([`spawn_core::task::Event::Reopen`]) and gives how many. The
+    /// array is open again ([`Intent::Run`], no end) with this deadline, and tasks that its closing
+    /// ended and that are not reopened keep the state and cause that it gave them. If no task is to
+    /// be reopened, nothing changes at all.
+    fn reopen(
+        &mut self,
+        id: &ArrayId,
+        which: &Reopen,
+        deadline: UnixMicros,
+        now: UnixMicros,
+    ) -> Result<u64, LedgerError>;
 
     /// One task; `None` if the position is not in the array.
     fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, LedgerError>;
@@ -321,4 +389,9 @@ pub trait Ledger {
     /// Tasks that failed most recently, newest first (by end, then position). Tasks that their
     /// array's closing ended are not among them. Must not walk the tasks that did not fail.
     fn recent_failures(&mut self, id: &ArrayId, limit: u32) -> Result<Vec<TaskRow>, LedgerError>;
+
+    /// Succeeded tasks whose newest attempt had [`TaskRow::failed_calls`], in order of position.
+    /// Must not walk the others.
+    fn doubtful_successes(&mut self, id: &ArrayId, limit: u32)
+    -> Result<Vec<TaskRow>, LedgerError>;
 }
