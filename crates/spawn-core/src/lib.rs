@@ -4,7 +4,7 @@
 //!
 //! - [`task`] is the transition table of a task, [`outcome`] how attempts end, [`budgets`] what
 //!   may be retried, [`max_failures`] when an array gives up, [`counts`] what its tasks add up to,
-//!   [`observed`] what else is known of an attempt.
+//!   [`observed`] what else is known of an attempt, [`failure_groups`] what failures have in common.
 //! - [`supervise`] decides when a script is stopped and how hard, [`pace`] how many tasks an
 //!   agent claims at a time.
 //! - [`index_set`], [`duration`], [`exit_codes`], [`array_id`], [`instance_type`] and [`tags`] read what
@@ -16,6 +16,7 @@ pub mod completion;
 pub mod counts;
 pub mod duration;
 pub mod exit_codes;
+pub mod failure_groups;
 pub mod index_set;
 pub mod instance_type;
 pub mod max_failures;

@@ -148,6 +148,11 @@ impl Supervisor {
         limits.chain(stop).min()
     }
 
+    /// Why the script is being stopped, and when everything is killed, if it is.
+    pub fn stop_under_way(&self) -> Option<(StopCause, Duration)> {
+        self.stop.map(|stop| (stop.cause, stop.kill_at))
+    }
+
     /// Why the script is being stopped, if it is.
     pub fn stopping(&self) -> Option<StopCause> {
         self.stop.map(|s| s.cause)
