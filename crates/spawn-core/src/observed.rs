@@ -82,6 +82,7 @@ impl std::fmt::Display for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn progress_is_read_and_shown() {
@@ -100,6 +101,15 @@ mod tests {
             "99999999999999999999",
         ] {
             assert!(text.parse::<Progress>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "\\PC{0,20}|[0-9 /]{0,24}") {
+            if let Ok(read) = text.parse::<Progress>() {
+                prop_assert_eq!(read.to_string().parse(), Ok(read));
+            }
         }
     }
 }

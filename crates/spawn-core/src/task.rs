@@ -103,7 +103,7 @@ pub struct Task {
     pub attempt: u32,
     /// The token of the newest lease. Kept when the lease ends, so that tokens only grow.
     pub token: Token,
-    /// Not claimable before this time (backoff).
+    /// Not claimable before this time (backoff), see [`is_due`].
     pub not_before: UnixMicros,
     /// What has been spent of each retry budget.
     pub spent: Spent,
@@ -213,7 +213,7 @@ pub fn step(task: &Task, event: &Event, around: Circumstances<'_>) -> Result<Tas
             if around.intent != Intent::Run {
                 return Err(Illegal::Closed);
             }
-            if task.not_before > around.now {
+            if !is_due(task.not_before, around.now, around.budgets) {
                 return Err(Illegal::TooEarly);
             }
             if *token <= task.token {
@@ -261,6 +261,21 @@ pub fn step(task: &Task, event: &Event, around: Circumstances<'_>) -> Result<Tas
         }
     }
     Ok(next)
+}
+
+/// Whether a task that waits until `not_before` may be claimed at `now`.
+///
+/// No wait is longer than the longest backoff. One that seems to be tells that the clock was set
+/// back after it began, by more than was left of it; such a task does not wait for the clock to
+/// come round again. So a clock that steps, either way and however far, holds a task up by
+/// [`Budgets::backoff_max_millis`] at most.
+pub fn is_due(not_before: UnixMicros, now: UnixMicros, budgets: &Budgets) -> bool {
+    not_before <= now || not_before > latest_wait(now, budgets)
+}
+
+/// The end of the longest wait that can begin at `now`.
+pub fn latest_wait(now: UnixMicros, budgets: &Budgets) -> UnixMicros {
+    now.plus_millis(budgets.backoff_max_millis)
 }
 
 fn need_pending(task: &Task) -> Result<(), Illegal> {

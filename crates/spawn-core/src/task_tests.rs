@@ -111,6 +111,28 @@ fn a_retry_waits_for_its_backoff() {
 }
 
 #[test]
+fn a_clock_set_back_does_not_hold_up_a_retry() {
+    const HOUR: i64 = 3_600_000_000;
+    let b = Budgets {
+        exit: 1,
+        ..Budgets::default()
+    };
+    let then = around(Intent::Run, &b, 24 * HOUR);
+    let again = step(&claimed(1), &commit(1, Cause::Exit), then).unwrap();
+    let claim = Event::Claim { token: Token(2) };
+    for hours_back in [1, 24, 30 * 24] {
+        let now = (24 - hours_back) * HOUR;
+        assert!(step(&again, &claim, around(Intent::Run, &b, now)).is_ok());
+    }
+    // Set back by less than a backoff can take: it waits as long as one can take.
+    let a_little = 24 * HOUR - 60_000_000;
+    let early = step(&again, &claim, around(Intent::Run, &b, a_little));
+    assert_eq!(early, Err(Illegal::TooEarly));
+    let in_the_end = around(Intent::Run, &b, a_little + 300_000_000);
+    assert!(step(&again, &claim, in_the_end).is_ok());
+}
+
+#[test]
 fn an_attempt_ended_by_ttl_is_failed_and_never_rerun() {
     let b = Budgets {
         exit: 9,
@@ -242,6 +264,20 @@ fn any_event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    /// However the clock is set, a task is due within one longest backoff from then.
+    #[test]
+    fn no_task_waits_longer_than_the_longest_backoff(
+        not_before: i64,
+        now: i64,
+        max in 0u64..1_000_000_000,
+    ) {
+        let budgets = Budgets { backoff_max_millis: max, ..Budgets::default() };
+        let (not_before, now) = (UnixMicros(not_before), UnixMicros(now));
+        let later = latest_wait(now, &budgets);
+        prop_assert!(is_due(not_before, now, &budgets) || is_due(not_before, later, &budgets));
+        prop_assert!(not_before > now || is_due(not_before, now, &budgets));
+    }
+
     /// Under any history: tokens only grow, a terminal state is left only because somebody asked, a
     /// commit needs the newest token, and no cause is retried past its budget.
     #[test]

@@ -16,6 +16,8 @@
 //! - Reading or closing an array that is not there is [`LedgerError::UnknownArray`], save for
 //!   [`Ledger::array`], which gives `None`.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::{Budgets, Spent};
@@ -50,6 +52,46 @@ pub struct NewArray {
     /// up to `total`, each at least 1. Empty: one lane of all tasks.
     #[serde(default)]
     pub lanes: Vec<u64>,
+}
+
+impl NewArray {
+    /// The positions of each lane, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`] if the array has no tasks, more than the 2^63 - 1 that a ledger
+    /// can count, or lanes that do not make it up.
+    pub fn lane_ranges(&self) -> Result<Vec<Range<u64>>, LedgerError> {
+        if self.total == 0 || i64::try_from(self.total).is_err() {
+            return Err(LedgerError::Storage {
+                what: format!("an array cannot have {} tasks", self.total),
+                source: None,
+            });
+        }
+        if self.lanes.is_empty() {
+            return Ok(std::iter::once(0..self.total).collect());
+        }
+        let mut ranges = Vec::with_capacity(self.lanes.len());
+        let mut first: u64 = 0;
+        for tasks in &self.lanes {
+            let end = first.checked_add(*tasks).filter(|end| *end > first);
+            let end = end.filter(|end| *end <= self.total);
+            let end = end.ok_or_else(|| self.lanes_do_not_fit())?;
+            ranges.push(first..end);
+            first = end;
+        }
+        if first != self.total {
+            return Err(self.lanes_do_not_fit());
+        }
+        Ok(ranges)
+    }
+
+    fn lanes_do_not_fit(&self) -> LedgerError {
+        let NewArray { lanes, total, .. } = self;
+        LedgerError::Storage {
+            what: format!("lanes of {lanes:?} tasks are not an array of {total}"),
+            source: None,
+        }
+    }
 }
 
 /// An array as the ledger keeps it.
@@ -141,9 +183,10 @@ pub struct Claim {
     pub token: Token,
     /// The claimed tasks; empty if nothing is claimable now.
     pub tasks: Vec<ClaimedTask>,
-    /// When the next task comes out of its backoff, if `tasks` is empty and one waits.
+    /// When the next task of the agent's lane comes out of its backoff, if `tasks` is empty and
+    /// one waits.
     pub next_due: Option<UnixMicros>,
-    /// Tasks without an outcome, those claimed here included.
+    /// Tasks of the array without an outcome, those claimed here included.
     pub unfinished: u64,
 }
 
@@ -196,7 +239,7 @@ pub struct TaskRow {
     pub started_at: Option<UnixMicros>,
     /// When the newest attempt ended.
     pub ended_at: Option<UnixMicros>,
-    /// Not claimable before.
+    /// Not claimable before, see [`spawn_core::task::is_due`].
     pub not_before: UnixMicros,
     /// What has been spent of the retry budgets.
     pub spent: Spent,
@@ -267,6 +310,14 @@ pub enum LedgerError {
     /// No such array.
     #[error("no array `{0}`")]
     UnknownArray(ArrayId),
+    /// The array is there, the lane is not.
+    #[error("array `{array}` has no lane {lane}")]
+    UnknownLane {
+        /// The array.
+        array: ArrayId,
+        /// What was asked for, 0-based.
+        lane: u32,
+    },
     /// No such agent, or it has ended.
     #[error("agent {} is not enrolled", .0.0)]
     UnknownAgent(AgentId),
@@ -310,7 +361,7 @@ pub trait Ledger {
     /// Every array that has a pending or running task, oldest first.
     fn unfinished(&mut self) -> Result<Vec<ArrayRecord>, LedgerError>;
 
-    /// Enrols an agent.
+    /// Enrols an agent. A lane that the array has not is [`LedgerError::UnknownLane`].
     fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError>;
 
     /// Every agent an array ever had, newest first, at most `limit`.
@@ -322,9 +373,9 @@ pub trait Ledger {
     /// Every agent that has not ended, of all arrays, oldest first.
     fn live_agents(&mut self) -> Result<Vec<AgentRecord>, LedgerError>;
 
-    /// Leases up to `want` tasks of its lane to `agent`: those handed back and due first, then fresh ones in
-    /// order of position. Those handed back come by the time they became due, then by position.
-    /// A closed array gives an empty claim.
+    /// Leases up to `want` tasks of its lane to `agent`: those handed back and due first
+    /// ([`spawn_core::task::is_due`]), then those never claimed in order of position. Those handed
+    /// back come by [`TaskRow::not_before`], then by position. A closed array gives an empty claim.
     fn claim(&mut self, agent: AgentId, want: u32, now: UnixMicros) -> Result<Claim, LedgerError>;
 
     /// Commits outcomes. One answer for each, in order; a refused one changes nothing and does
@@ -368,7 +419,8 @@ pub trait Ledger {
     /// Has ended tasks run again ([`spawn_core::task::Event::Reopen`]) and gives how many. The
     /// array is open again ([`Intent::Run`], no end) with this deadline, and tasks that its closing
     /// ended and that are not reopened keep the state and cause that it gave them. If no task is to
-    /// be reopened, nothing changes at all.
+    /// be reopened, nothing changes at all. A reopened task is handed back and due; one that was
+    /// never claimed is as one never touched.
     fn reopen(
         &mut self,
         id: &ArrayId,
