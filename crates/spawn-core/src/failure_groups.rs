@@ -79,9 +79,7 @@ pub fn group_failures<'a>(
 }
 
 /// Groups failed calls; the one that most tasks made first.
-pub fn group_calls<'a>(
-    tasks: impl IntoIterator<Item = (u64, &'a [FailedCall])>,
-) -> Vec<CallGroup> {
+pub fn group_calls<'a>(tasks: impl IntoIterator<Item = (u64, &'a [FailedCall])>) -> Vec<CallGroup> {
     let mut groups: Vec<CallGroup> = Vec::new();
     for (position, calls) in tasks {
         for call in calls {
@@ -158,7 +156,10 @@ mod tests {
         let groups = group_failures(rows);
         assert_eq!(groups.len(), 4);
         assert_eq!(groups[0].count, 3);
-        assert_eq!(groups[0].line.as_deref(), Some("cannot open file-00017.csv"));
+        assert_eq!(
+            groups[0].line.as_deref(),
+            Some("cannot open file-00017.csv")
+        );
         assert_eq!(groups[0].examples, [1, 2, 4]);
         assert_eq!((groups[1].exit_code, groups[1].count), (Some(2), 1));
     }

@@ -174,9 +174,7 @@ impl LiveArray {
 
     /// Takes the lowest free slot for an agent of this lane.
     pub fn take_slot(&mut self, lane: u32) -> u32 {
-        let slot = (0..)
-            .find(|s| !self.slots.contains(s))
-            .unwrap_or(u32::MAX);
+        let slot = (0..).find(|s| !self.slots.contains(s)).unwrap_or(u32::MAX);
         self.slots.insert(slot);
         if let Some(lane) = self.lanes.get_mut(lane as usize) {
             lane.agents += 1;

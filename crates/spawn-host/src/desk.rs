@@ -170,7 +170,10 @@ impl Desk {
         let record = ledger.close(id, intent, now)?;
         if let Some(array) = self.arrays.get_mut(id) {
             array.refresh(&record);
-            let parked = array.lanes.iter_mut().map(|l| std::mem::take(&mut l.parked));
+            let parked = array
+                .lanes
+                .iter_mut()
+                .map(|l| std::mem::take(&mut l.parked));
             for (peer, _) in parked.flatten() {
                 self.peers.send(peer, &ToAgent::Retire);
             }

@@ -256,11 +256,7 @@ fn wanted_isolation() -> Result<Isolation, StartError> {
 }
 
 /// A length of time that a variable may set; never less than `least`.
-fn seconds(
-    name: &'static str,
-    usual: Duration,
-    least: Duration,
-) -> Result<Duration, StartError> {
+fn seconds(name: &'static str, usual: Duration, least: Duration) -> Result<Duration, StartError> {
     match std::env::var(name) {
         Err(_) => Ok(usual),
         Ok(text) => match text.parse::<u64>() {

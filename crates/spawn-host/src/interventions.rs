@@ -33,9 +33,7 @@ impl Desk {
     ) -> Result<Answer, LedgerError> {
         let found = match (which, id) {
             (Interrupted::Worker(name), _) => self.worker_named(name, id),
-            (Interrupted::Position(position), Some(id)) => {
-                self.worker_of(ledger, id, *position)?
-            }
+            (Interrupted::Position(position), Some(id)) => self.worker_of(ledger, id, *position)?,
             (Interrupted::Position(_), None) => Err(refused(
                 Refusal::NotFound,
                 "a task is of some array; none was named".to_owned(),
@@ -102,12 +100,17 @@ impl Desk {
                 format!("no worker `{name}` is at work"),
             )),
             _ => {
-                let arrays: BTreeSet<&str> =
-                    found.iter().map(|(_, agent)| agent.array.as_str()).collect();
+                let arrays: BTreeSet<&str> = found
+                    .iter()
+                    .map(|(_, agent)| agent.array.as_str())
+                    .collect();
                 let arrays: Vec<&str> = arrays.into_iter().collect();
                 Err(refused(
                     Refusal::Failed,
-                    format!("several workers are called `{name}`: of {}", arrays.join(", ")),
+                    format!(
+                        "several workers are called `{name}`: of {}",
+                        arrays.join(", ")
+                    ),
                 ))
             }
         }
@@ -167,7 +170,10 @@ impl Desk {
             .array(id)?
             .ok_or_else(|| LedgerError::UnknownArray(id.clone()))?;
         if !self.home.job(id).is_dir() {
-            let why = format!("its files are gone: there is no {}", self.home.job(id).display());
+            let why = format!(
+                "its files are gone: there is no {}",
+                self.home.job(id).display()
+            );
             return Ok(refused(Refusal::Failed, why));
         }
         let mut array = match self.arrays.remove(id) {

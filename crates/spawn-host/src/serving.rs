@@ -74,9 +74,7 @@ impl Desk {
                 notice_ms,
             } => self.interrupt(ledger, id.as_ref(), &which, notice_ms)?,
             Request::Extend { id, by_ms } => self.extend(ledger, &id, by_ms, now)?,
-            Request::Retry { id, which, ttl_ms } => {
-                self.retry(ledger, &id, &which, ttl_ms, now)?
-            }
+            Request::Retry { id, which, ttl_ms } => self.retry(ledger, &id, &which, ttl_ms, now)?,
             Request::Close {
                 id,
                 intent,

@@ -64,7 +64,14 @@ mod tests {
             token: Token(3),
         };
         assert_eq!(caller.to_string().parse(), Ok(caller));
-        for other in ["", "spawn.", "spawn.1.2", "spawn.1.2.x", "spawn.1.2.3.4", "t.1.2.3"] {
+        for other in [
+            "",
+            "spawn.",
+            "spawn.1.2",
+            "spawn.1.2.x",
+            "spawn.1.2.3.4",
+            "t.1.2.3",
+        ] {
             assert_eq!(other.parse::<Caller>(), Err(NotATask), "{other}");
         }
     }

@@ -64,10 +64,8 @@ impl Rows {
     /// There is no such row, or it cannot be read.
     pub fn get(&self, index: u64) -> io::Result<Row> {
         let at = usize::try_from(index).unwrap_or(usize::MAX);
-        let (Some(start), Some(end)) = (
-            self.starts.get(at),
-            self.starts.get(at.saturating_add(1)),
-        ) else {
+        let (Some(start), Some(end)) = (self.starts.get(at), self.starts.get(at.saturating_add(1)))
+        else {
             return Err(io::Error::other(format!("there is no row {index}")));
         };
         let mut line = vec![0; (end - start) as usize];
@@ -90,7 +88,11 @@ mod tests {
             vars: vec![("PARAM_k".into(), value.to_owned())],
             timeout_ms: None,
         };
-        let written = [row("$(rm -rf ~); \"'"), row("two\nlines\r\n"), row("ä\u{2028}")];
+        let written = [
+            row("$(rm -rf ~); \"'"),
+            row("two\nlines\r\n"),
+            row("ä\u{2028}"),
+        ];
         write(&path, &written).unwrap();
         let rows = Rows::open(&path).unwrap();
         assert_eq!(rows.len(), 3);

@@ -114,8 +114,8 @@ pub struct ArrayRecord {
     pub interrupted: u64,
     /// Attempts whose worker was lost, so far.
     pub workers_lost: u64,
-    /// The lanes, in order; at least one.
-    #[serde(default)]
+    /// The lanes, in order; at least one. Named apart, since what was submitted stands beside it.
+    #[serde(default, rename = "lane_counts")]
     pub lanes: Vec<LaneCounts>,
 }
 

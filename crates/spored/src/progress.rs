@@ -29,7 +29,10 @@ mod tests {
         assert_eq!(read(dir.path()), None);
         for said in ["3", "4/10"] {
             report(dir.path(), said.parse().unwrap()).unwrap();
-            assert_eq!(read(dir.path()).map(|p| p.to_string()).as_deref(), Some(said));
+            assert_eq!(
+                read(dir.path()).map(|p| p.to_string()).as_deref(),
+                Some(said)
+            );
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         fs::write(dir.path().join(PROGRESS), "half").unwrap();

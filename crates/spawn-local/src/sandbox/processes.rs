@@ -89,7 +89,10 @@ fn children(pid: i32) -> Vec<i32> {
         let Ok(list) = fs::read_to_string(thread.path().join("children")) else {
             continue;
         };
-        found.extend(list.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
     }
     found
 }
@@ -103,7 +106,10 @@ fn usage(pid: i32) -> Option<(u64, u64)> {
     // Fields 14 to 17: user and system time, its own and that of children it has waited for.
     let fields = rest.split_whitespace().skip(11).take(4);
     let ticks: u64 = fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    let (page, second) = (system_value(libc::_SC_PAGESIZE), system_value(libc::_SC_CLK_TCK));
+    let (page, second) = (
+        system_value(libc::_SC_PAGESIZE),
+        system_value(libc::_SC_CLK_TCK),
+    );
     Some((pages * page, ticks * 1_000_000 / second))
 }
 
@@ -120,7 +126,9 @@ pub fn age(pid: i32) -> Option<Duration> {
 /// A number of the system that never changes; at least 1.
 fn system_value(name: i32) -> u64 {
     // SAFETY: asks for a constant; no memory is handed over.
-    u64::try_from(unsafe { libc::sysconf(name) }).unwrap_or(0).max(1)
+    u64::try_from(unsafe { libc::sysconf(name) })
+        .unwrap_or(0)
+        .max(1)
 }
 
 /// Whether this very process still runs.

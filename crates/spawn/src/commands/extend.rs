@@ -44,7 +44,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     output.write(|out| {
         let left = human_seconds(line.deadline.seconds_since(now));
         let id = output.style.strong(id.as_str());
-        writeln!(out, "{id} ends at {} at the latest, in {left}", line.deadline)
+        writeln!(
+            out,
+            "{id} ends at {} at the latest, in {left}",
+            line.deadline
+        )
     })?;
     Ok(Exit::Ok)
 }

@@ -63,7 +63,9 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let total = record.submitted.total;
     let mut lines = Lines::new(output, &indices, total);
     if indices.are_in_order() {
-        let from = args.from.map_or(0, |index| indices.first_from(index, total));
+        let from = args
+            .from
+            .map_or(0, |index| indices.first_from(index, total));
         in_pages(&mut session, &id, args, from, |rows| {
             let tasks = rows.iter().map(|row| TaskView::new(row, &indices));
             lines.write_all(tasks)
@@ -144,7 +146,11 @@ impl<'a> Lines<'a> {
 
     fn write_all(&mut self, tasks: impl IntoIterator<Item = TaskView>) -> Result<(), CliError> {
         let output = self.output;
-        output.write(|out| tasks.into_iter().try_for_each(|task| self.write(out, &task)))
+        output.write(|out| {
+            tasks
+                .into_iter()
+                .try_for_each(|task| self.write(out, &task))
+        })
     }
 
     fn write(&mut self, out: &mut impl Write, task: &TaskView) -> io::Result<()> {
@@ -187,7 +193,10 @@ impl<'a> Lines<'a> {
     fn named(&self, name: &str) -> String {
         match self.name_width {
             0 => String::new(),
-            width => format!("{:<width$}  ", name.chars().take(LONGEST_NAME).collect::<String>()),
+            width => format!(
+                "{:<width$}  ",
+                name.chars().take(LONGEST_NAME).collect::<String>()
+            ),
         }
     }
 

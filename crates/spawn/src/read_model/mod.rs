@@ -9,8 +9,8 @@ mod stamp;
 mod story;
 mod task;
 
-pub use array::{ArrayLine, ArrayView, CallGroupView, CountsView, FailureGroupView, WorkerView};
+pub use array::{ArrayLine, ArrayView, CallGroupView, CountsView, FailureGroupView};
 pub use plan::PlanView;
 pub use stamp::Stamp;
-pub use story::StoryView;
+pub use story::{AttemptView, StoryView};
 pub use task::{Indices, TaskView, ending, one_line};

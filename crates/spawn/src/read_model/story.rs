@@ -153,10 +153,18 @@ fn budgets(spent: &Spent, allowed: &Budgets) -> Vec<BudgetView> {
     [
         (Cause::Exit, spent.exit, allowed.exit),
         (Cause::Timeout, spent.timeout, allowed.timeout),
-        (Cause::OutOfMemory, spent.out_of_memory, allowed.out_of_memory),
+        (
+            Cause::OutOfMemory,
+            spent.out_of_memory,
+            allowed.out_of_memory,
+        ),
         (Cause::Interrupted, spent.interrupted, allowed.interrupted),
         (Cause::WorkerLost, spent.worker_lost, allowed.worker_lost),
-        (Cause::LaunchFailed, spent.launch_failed, allowed.launch_failed),
+        (
+            Cause::LaunchFailed,
+            spent.launch_failed,
+            allowed.launch_failed,
+        ),
     ]
     .into_iter()
     .map(|(cause, spent, allowed)| BudgetView {

@@ -39,7 +39,11 @@ impl Indices {
     /// As [`Indices::of`], and the names and parameters that a parameter file gave the tasks.
     pub fn with_rows(record: &ArrayRecord, home: &Home) -> Indices {
         let mut indices = Indices::of(record);
-        if indices.launch.as_ref().is_some_and(|launch| launch.has_rows) {
+        if indices
+            .launch
+            .as_ref()
+            .is_some_and(|launch| launch.has_rows)
+        {
             indices.rows = Rows::open(&home.rows(&record.submitted.id)).ok();
         }
         indices
@@ -104,7 +108,8 @@ impl Indices {
     /// The positions of these indices, which are all of the array.
     pub fn positions(&self, picked: &IndexSet) -> IndexSet {
         let is_plain = self.launch.as_ref().is_none_or(|launch| {
-            launch.lanes.is_empty() && IndexSet::first(launch.indices.len()) == Some(launch.indices.clone())
+            launch.lanes.is_empty()
+                && IndexSet::first(launch.indices.len()) == Some(launch.indices.clone())
         });
         if is_plain {
             return picked.clone();
@@ -188,7 +193,9 @@ impl TaskView {
         let ending = row.ending.as_ref();
         TaskView {
             index: indices.at(row.position),
-            name: indices.row(indices.at(row.position)).and_then(|row| row.name),
+            name: indices
+                .row(indices.at(row.position))
+                .and_then(|row| row.name),
             state: row.state,
             attempt: row.attempt,
             cause: ending.map(|e| e.cause),

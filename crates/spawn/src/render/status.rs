@@ -5,9 +5,7 @@ use std::io::{self, Write};
 use spawn_core::task::{Intent, TaskState};
 
 use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since};
-use crate::read_model::{
-    ArrayView, CallGroupView, CountsView, FailureGroupView, ending, one_line,
-};
+use crate::read_model::{ArrayView, CallGroupView, CountsView, FailureGroupView, ending, one_line};
 
 /// Workers and failures shown before the rest is only counted.
 const SHOWN: usize = 8;
@@ -142,7 +140,12 @@ fn write_failures(out: &mut impl Write, view: &ArrayView, style: Style) -> io::R
     for group in view.failure_groups.iter().take(SHOWN) {
         writeln!(out, "    {}", failure_group(group))?;
     }
-    let shown: u64 = view.failure_groups.iter().take(SHOWN).map(|g| g.count).sum();
+    let shown: u64 = view
+        .failure_groups
+        .iter()
+        .take(SHOWN)
+        .map(|g| g.count)
+        .sum();
     let rest = failed.saturating_sub(shown);
     if rest > 0 {
         let why = match (view.intent, failed > view.failures_grouped) {
@@ -189,7 +192,9 @@ fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> i
         let of = group
             .resource
             .as_ref()
-            .map_or_else(String::new, |resource| format!(", such as {}", one_line(resource)));
+            .map_or_else(String::new, |resource| {
+                format!(", such as {}", one_line(resource))
+            });
         writeln!(
             out,
             "    {} x {service} {operation}: {code}{of} ({})",

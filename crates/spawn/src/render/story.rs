@@ -14,7 +14,10 @@ use crate::read_model::{AttemptView, Stamp, StoryView, ending, one_line};
 pub fn write_story(out: &mut impl Write, story: &StoryView, style: Style) -> io::Result<()> {
     let task = &story.task;
     let state = style.task(task.state, task.state.word());
-    let named = task.name.as_ref().map(|name| format!(" `{}`", one_line(name)));
+    let named = task
+        .name
+        .as_ref()
+        .map(|name| format!(" `{}`", one_line(name)));
     writeln!(
         out,
         "{}  {}, task {}{}  {state}",
@@ -57,11 +60,7 @@ pub fn write_story(out: &mut impl Write, story: &StoryView, style: Style) -> io:
     Ok(())
 }
 
-fn write_attempt(
-    out: &mut impl Write,
-    story: &StoryView,
-    attempt: &AttemptView,
-) -> io::Result<()> {
+fn write_attempt(out: &mut impl Write, story: &StoryView, attempt: &AttemptView) -> io::Result<()> {
     let label = format!("attempt {}", attempt.attempt);
     write!(out, "  {label:<10} {}", attempt.started_at)?;
     if let Some(worker) = &attempt.worker {
@@ -71,7 +70,8 @@ fn write_attempt(
     match (attempt.cause, attempt.seconds) {
         (Some(cause), seconds) => {
             let how = ending(cause, attempt.exit_code, attempt.signal);
-            let after = seconds.map_or_else(String::new, |s| format!(" after {}", human_seconds(s)));
+            let after =
+                seconds.map_or_else(String::new, |s| format!(" after {}", human_seconds(s)));
             writeln!(out, ": {how}{after}{}", exit_of(cause, attempt))?;
         }
         (None, _) if is_newest && story.task.state == TaskState::Running => {
@@ -112,10 +112,9 @@ fn exit_of(cause: Cause, attempt: &AttemptView) -> String {
 
 /// `failed call: s3 PutObject of b/k, NoSuchBucket, 3 times`.
 fn failed_call(call: &FailedCall) -> String {
-    let of = call
-        .resource
-        .as_ref()
-        .map_or_else(String::new, |resource| format!(" of {}", one_line(resource)));
+    let of = call.resource.as_ref().map_or_else(String::new, |resource| {
+        format!(" of {}", one_line(resource))
+    });
     let times = match call.count {
         1 => String::new(),
         n => format!(", {}", counted(n, "time")),
@@ -135,7 +134,9 @@ fn now(story: &StoryView) -> Vec<String> {
         Some(Waiting::Backoff { until }) => {
             let until = Stamp(spawn_core::moment::UnixMicros(*until));
             let left = human_seconds(until.seconds_since(story.now));
-            lines.push(format!("waits for its next attempt, which is due in {left}"));
+            lines.push(format!(
+                "waits for its next attempt, which is due in {left}"
+            ));
         }
         Some(Waiting::HeldUp { why }) => lines.push(format!("waits: {why}")),
         Some(Waiting::RunningOut) => {

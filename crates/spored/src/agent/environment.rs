@@ -69,7 +69,8 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
     set("PATH", &path);
     set("PWD", &world.work.display().to_string());
     set(CONTROL, &world.control.display().to_string());
-    let ttl_end = wall_clock::now().plus_millis(job.worker_ttl_ms.unwrap_or(u64::MAX).min(job.ttl_ms));
+    let ttl_end =
+        wall_clock::now().plus_millis(job.worker_ttl_ms.unwrap_or(u64::MAX).min(job.ttl_ms));
     set(TTL_END, &(ttl_end.0 / 1000).to_string());
     if let Some(ms) = job.timeout_ms {
         set(TIMEOUT, &ms.to_string());

@@ -12,8 +12,8 @@ use spawn_core::outcome::StopCause;
 use spawn_core::pace::{HAND_BACK_AFTER, Pace};
 use spawn_core::supervise::{Action, Supervisor};
 use spawn_core::task::Token;
-use spawn_local::sandbox::{Departing, Program, Sandbox, ToInit, World};
 use spawn_local::rows::Rows;
+use spawn_local::sandbox::{Departing, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
@@ -309,7 +309,10 @@ impl Agent {
             let left = end.saturating_sub(self.origin.elapsed());
             let end = wall_clock::now().plus_millis(left.as_millis() as u64).0 / 1000;
             // For `spored status` only: without the file it shows the old time.
-            let _ = replace(&self.world.control.join(EXTENDED), end.to_string().as_bytes());
+            let _ = replace(
+                &self.world.control.join(EXTENDED),
+                end.to_string().as_bytes(),
+            );
         }
     }
 

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
-use spawn_local::sandbox::world::is_private;
 use spawn_local::rows::Rows;
+use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};

@@ -138,7 +138,10 @@ fn keep_end(end: &mut Vec<u8>, more: &[u8]) {
 fn last_line(end: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(end);
     // What a progress bar overwrote is not what was last seen.
-    let line = text.split(['\n', '\r']).map(str::trim).rfind(|l| !l.is_empty())?;
+    let line = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .rfind(|l| !l.is_empty())?;
     Some(line.chars().take(LONGEST_LINE).collect())
 }
 

@@ -59,8 +59,12 @@ impl Agent {
                 return self.give_up(why);
             }
             Err(LaunchError::Sandbox(why) | LaunchError::Task(why)) => {
-                let commit =
-                    attempt.commit(launch_failed(why), None, wall_clock::now(), self.output.offset());
+                let commit = attempt.commit(
+                    launch_failed(why),
+                    None,
+                    wall_clock::now(),
+                    self.output.offset(),
+                );
                 self.commits.push(commit);
                 return Ok(());
             }
@@ -120,8 +124,7 @@ impl Agent {
             position: task.position,
             token,
         };
-        let vars =
-            environment::task_vars(index, task.attempt, &worker, &caller.to_string(), &row);
+        let vars = environment::task_vars(index, task.attempt, &worker, &caller.to_string(), &row);
         if let Some(sandbox) = &self.sandbox {
             let told = sandbox.tell(&ToInit::Run(&vars));
             return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
@@ -163,7 +166,11 @@ impl Agent {
         let Some(ms) = self.job.worker_ttl_ms else {
             return array;
         };
-        let born = if self.job.fresh { began } else { Duration::ZERO };
+        let born = if self.job.fresh {
+            began
+        } else {
+            Duration::ZERO
+        };
         array.min(born + Duration::from_millis(ms))
     }
 }
