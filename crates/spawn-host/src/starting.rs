@@ -158,7 +158,7 @@ impl Desk {
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
-            ttl_notice_ms: array.ttl_notice_millis(),
+            ttl_notice_ms: array.ttl_notice_millis(lane.spec.ttl_ms),
             heartbeat_ms: (self.lease / 4).as_millis() as u64,
             umask: array.submission.umask,
             open_files: self.open_files,

@@ -108,5 +108,6 @@ pub enum Command {
     Env(commands::env::Args),
     Local(commands::local::Args),
     Completion(commands::completion::Args),
+    Man(commands::man::Args),
     Version(commands::version::Args),
 }

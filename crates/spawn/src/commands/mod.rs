@@ -11,6 +11,7 @@ pub mod launch;
 pub mod list;
 pub mod local;
 pub mod logs;
+pub mod man;
 pub mod retry;
 pub mod status;
 pub mod tasks;
@@ -61,6 +62,7 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Env(args) => env::run(&args, output),
         Command::Local(args) => local::run(&args, output),
         Command::Completion(args) => completion::run(&args, output),
+        Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),
     }
 }

@@ -131,6 +131,7 @@ impl Agent {
 
     /// Does what can be done without waiting. Whether the agent is through.
     fn act(&mut self, now: Duration) -> io::Result<bool> {
+        self.leaving |= self.is_running_out(now);
         if self.leaving && !self.queue.is_empty() {
             self.release_queue()?;
         }
@@ -156,6 +157,17 @@ impl Agent {
             self.say(&FromAgent::Heartbeat)?;
         }
         Ok(false)
+    }
+
+    /// Whether this worker lives so little longer that a task which started now would be told to
+    /// stop at once. A fresh sandbox lives as long as its task may.
+    fn is_running_out(&self, now: Duration) -> bool {
+        let notice = Duration::from_millis(self.job.ttl_notice_ms);
+        !self.job.fresh
+            && self
+                .job
+                .worker_ttl_ms
+                .is_some_and(|ttl| now + notice >= Duration::from_millis(ttl))
     }
 
     /// Whether more may be claimed while a task runs: not if it would be handed back at once.
