@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod completion;
+pub mod config;
 mod confirm;
 pub mod env;
 pub mod explain;
@@ -60,6 +61,7 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Terminate(args) => terminate::run(&args, output),
         Command::Env(args) => env::run(&args, output),
+        Command::Config(args) => config::run(&args, output),
         Command::Local(args) => local::run(&args, output),
         Command::Completion(args) => completion::run(&args, output),
         Command::Man(args) => man::run(&args, output),

@@ -2,7 +2,7 @@
 
 use crate::support::World;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 20] = [
     &["launch"],
     &["status"],
     &["list"],
@@ -15,6 +15,8 @@ const COMMANDS: [&[&str]; 18] = [
     &["cancel"],
     &["terminate"],
     &["env"],
+    &["config"],
+    &["config", "show"],
     &["local"],
     &["local", "status"],
     &["local", "stop"],
