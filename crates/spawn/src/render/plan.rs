@@ -42,9 +42,14 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
     }
     if plan.retries.exit > 0 {
         let again = counted(plan.retries.exit.into(), "time");
-        let waits = Span::from_millis(plan.retries.backoff_millis)
-            .map_or_else(|| "no wait".to_owned(), |first| format!("waits from {first} on"));
-        writeln!(out, "  retries  {again} after each kind of failure, {waits}")?;
+        let waits = Span::from_millis(plan.retries.backoff_millis).map_or_else(
+            || "no wait".to_owned(),
+            |first| format!("waits from {first} on"),
+        );
+        writeln!(
+            out,
+            "  retries  {again} after each kind of failure, {waits}"
+        )?;
     }
     if let Some(most) = plan.max_failures {
         writeln!(out, "  halts    when more than {most} tasks have failed")?;

@@ -8,6 +8,8 @@ mod completing;
 mod crashes;
 mod how_to;
 mod people;
+mod retrying;
 mod sandboxes;
 mod shared;
 mod stopping;
+mod sweeps;

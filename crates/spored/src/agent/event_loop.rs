@@ -148,7 +148,10 @@ impl Agent {
         if !self.asked && !self.leaving && self.queue.is_empty() {
             let ahead = self.current.is_some();
             if !ahead || self.may_ask_ahead(now) {
-                let want = self.pace.want();
+                let want = match self.job.one_by_one {
+                    true => 1,
+                    false => self.pace.want(),
+                };
                 self.turn(want, ahead)?;
             }
         }
@@ -173,7 +176,10 @@ impl Agent {
     /// Whether more may be claimed while a task runs: not if it would be handed back at once.
     fn may_ask_ahead(&self, now: Duration) -> bool {
         let fresh = |c: &Attempt| now.saturating_sub(c.began) < HAND_BACK_AFTER;
-        !self.ahead_refused && self.pace.asks_ahead() && self.current.as_ref().is_some_and(fresh)
+        !self.ahead_refused
+            && !self.job.one_by_one
+            && self.pace.asks_ahead()
+            && self.current.as_ref().is_some_and(fresh)
     }
 
     fn supervise(&mut self, now: Duration) -> io::Result<()> {
