@@ -6,6 +6,7 @@ mod support;
 
 mod completing;
 mod crashes;
+mod docs;
 mod how_to;
 mod people;
 mod retrying;

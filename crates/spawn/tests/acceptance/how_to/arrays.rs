@@ -1,59 +1,15 @@
-//! The how-to's chunked and queue arrays, with its own scripts and the real AWS CLI.
+//! The chunked and the queue array.
 
 use std::fs;
-use std::path::Path;
 
-use crate::support::{Output, World};
-
-fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../examples")
-        .join(name);
-    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// Runs a bash script as a user would who typed `eval "$(spawn env)"` first.
-fn shell(world: &World, script: &str) -> String {
-    let programs = Path::new(env!("CARGO_BIN_EXE_spawn")).parent().unwrap();
-    let mut path = programs.as_os_str().to_owned();
-    path.push(":");
-    path.push(std::env::var_os("PATH").unwrap());
-    let script = format!("set -euo pipefail\neval \"$(spawn env)\"\n{script}");
-    let mut command = world.program("bash");
-    command.env("PATH", path).args(["-c", &script]);
-    Output::of(&mut command).expect_code(0).out()
-}
-
-/// A CSV file with one number in each of two rows, and what `process.py` makes of it.
-fn csv(i: u64) -> (String, String) {
-    let (a, b) = (i, i * 3);
-    let input = format!("x,y\n{a},1\n{b},2\n");
-    let output = format!(
-        "x,y,total\r\n{a},1,{}\r\n{b},2,{}\r\n{},3,{}\r\n",
-        a + 1,
-        b + 2,
-        a + b,
-        a + b + 3
-    );
-    (input, output)
-}
+use super::{csv, example, patched, shell};
+use crate::support::World;
 
 #[test]
 fn the_chunked_array_processes_every_file_exactly() {
     let world = World::new();
-    let verbatim = example("how-to/process-chunk.sh");
-    let script = verbatim.replace("CHUNK_SIZE=100\n", "CHUNK_SIZE=2\n");
-    let changed = verbatim
-        .lines()
-        .zip(script.lines())
-        .filter(|(a, b)| a != b)
-        .count();
-    assert_eq!(
-        changed, 1,
-        "only the size of a chunk differs from the how-to"
-    );
-    world.write("process-chunk.sh", script);
-    world.write("process.py", example("how-to/process.py"));
+    world.write("process-chunk.sh", patched("process-chunk.sh"));
+    world.write("process.py", example("process.py"));
     for i in 0..8 {
         world.write(&format!("input/file-{i:05}.csv"), csv(i).0);
     }
@@ -106,8 +62,8 @@ fn the_chunked_array_processes_every_file_exactly() {
 #[test]
 fn the_queue_array_processes_every_message_once_and_ends_by_itself() {
     let world = World::new();
-    world.write("worker.sh", example("how-to/worker.sh"));
-    world.write("process.py", example("how-to/process.py"));
+    world.write("worker.sh", example("worker.sh"));
+    world.write("process.py", example("process.py"));
     for i in 1..=6 {
         world.write(&format!("input/file-{i:05}.csv"), csv(i).0);
     }
