@@ -80,10 +80,7 @@ pub(crate) fn read(typed: &Path, launch_dir: &Path) -> Result<ParamFile, SpecErr
 fn from_rows(file: SettingsFile, root: Node) -> Result<ParamFile, SpecError> {
     let params = match root.value {
         Value::List(rows) if !rows.is_empty() => Some(rows),
-        _ => {
-            let key = "the file below its header".into();
-            return Err(file.refuse(root.at, FileProblem::NoRows { key }));
-        }
+        _ => return Err(file.refuse(root.at, FileProblem::OnlyAHeader)),
     };
     Ok(ParamFile {
         file,

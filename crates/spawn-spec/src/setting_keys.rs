@@ -64,16 +64,19 @@ pub(crate) fn likeness(key: &str) -> Option<Likeness> {
     for name in SETTINGS {
         let meant = letters(name);
         let slips = distance(&typed, &meant);
+        // What only lacks a piece, as `complete` does, may be a word of its own.
+        let is_piece = slips == 2 && meant.len() >= 10 && contains(&meant, &typed);
         let sure = match meant.len() {
-            10.. => slips <= 2,
-            8.. => slips <= 1,
-            _ if slips == 0 => key.contains(['_', '-']),
+            // Spelled as one word, or as two.
+            _ if slips == 0 => name.contains('_') || key.contains(['_', '-']),
+            10.. => slips <= 2 && !is_piece,
+            9 => slips <= 1,
             _ => is_doubled(&typed, &meant) || is_swapped(&typed, &meant),
         };
         if sure {
             return Some(Likeness::Sure(name));
         }
-        if slips == 0 || (meant.len() >= 6 && slips == 1) {
+        if slips == 0 || is_piece || (meant.len() >= 6 && slips == 1) {
             maybe = Some(Likeness::Maybe(name));
         }
     }
@@ -90,6 +93,10 @@ pub(crate) fn closest(text: &str, known: &[&'static str]) -> Option<&'static str
     near.filter(|(slips, name)| *slips <= 2 && slips * 2 < name.len())
         .min()
         .map(|(_, name)| name)
+}
+
+fn contains(text: &[char], piece: &[char]) -> bool {
+    text.windows(piece.len().max(1)).any(|part| part == piece)
 }
 
 fn letters(key: &str) -> Vec<char> {
@@ -169,6 +176,7 @@ mod tests {
             ("on-complet", "on_complete"),
             ("spot_maxprice", "spot_max_price"),
             ("userdata", "user_data"),
+            ("retryon", "retry_on"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Sure(meant)), "{key}");
         }
@@ -185,7 +193,8 @@ mod tests {
             ("legion", "region"),
             ("timeouts", "timeout"),
             ("commands", "command"),
-            ("retryon", "retry_on"),
+            ("complete", "on_complete"),
+            ("use_data", "user_data"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Maybe(meant)), "{key}");
         }
@@ -227,7 +236,6 @@ mod tests {
             "tries",
             "retry",
             "back",
-            "complete",
             "policy",
             "model",
             "batch_size",
