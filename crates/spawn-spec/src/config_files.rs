@@ -7,9 +7,10 @@ use crate::document::{self, Entry, Value};
 use crate::error::SpecError;
 use crate::file_problem::FileProblem;
 use crate::resolve::LaunchContext;
-use crate::setting_keys::{SETTINGS, closest, setting};
+use crate::setting_keys::{SETTINGS, setting};
 use crate::settings::Settings;
 use crate::settings_of_file::{FileSettings, SettingsFile};
+use crate::spelling::closest;
 
 /// The project's configuration, in the directory of the launch or above it.
 pub const PROJECT_FILE: &str = "spawn.toml";

@@ -192,8 +192,11 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         env.iter().any(|(set, _)| set == name) || rows.iter().any(in_row)
     };
     let unknown = mentions.unknown_variables.iter();
+    let params = rows.first().into_iter().flat_map(|row| &row.vars);
+    let params = params.map(|(name, _)| name.as_str());
+    let params: Vec<&str> = params.filter(|name| name.starts_with("PARAM_")).collect();
     for variable in unknown.filter(|name| !given(name)) {
-        warnings.push(crate::mentions::variable_warning(variable, &label));
+        warnings.push(crate::mentions::variable_warning(variable, &label, &params));
     }
     notes.extend(shipment.notes());
     let (shipped, ship) = shipment.into_parts();

@@ -1,5 +1,7 @@
 //! The names of settings in files, and what is too close to one to be anything else.
 
+use crate::spelling::{distance, letters};
+
 /// Every setting that `defaults` of a parameter file and `[launch]` of a configuration take.
 pub(crate) const SETTINGS: [&str; 25] = [
     "name",
@@ -83,26 +85,8 @@ pub(crate) fn likeness(key: &str) -> Option<Likeness> {
     maybe
 }
 
-/// The known name that a text is closest to, at most two slips away.
-pub(crate) fn closest(text: &str, known: &[&'static str]) -> Option<&'static str> {
-    let typed = letters(text);
-    let near = known
-        .iter()
-        .map(|name| (distance(&typed, &letters(name)), *name));
-    // Two slips in a word of three letters leave nothing of it.
-    near.filter(|(slips, name)| *slips <= 2 && slips * 2 < name.len())
-        .min()
-        .map(|(_, name)| name)
-}
-
 fn contains(text: &[char], piece: &[char]) -> bool {
     text.windows(piece.len().max(1)).any(|part| part == piece)
-}
-
-fn letters(key: &str) -> Vec<char> {
-    let chars = key.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
-    // Longer than any name and two slips: the rest does not matter.
-    chars.flat_map(char::to_lowercase).take(24).collect()
 }
 
 /// One letter typed twice: `tttl`.
@@ -121,27 +105,6 @@ fn is_swapped(typed: &[char], meant: &[char]) -> bool {
             swapped.swap(at - 1, at);
             swapped == meant && typed != meant
         })
-}
-
-/// How many letters are added, left out, changed or swapped with a neighbour.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = a[i - 1] == b[j - 1];
-            let mut best = (last[j - 1] + usize::from(!same))
-                .min(last[j] + 1)
-                .min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(before_last[j - 2] + 1);
-            }
-            row.push(best);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -260,15 +223,5 @@ mod tests {
         ] {
             assert_eq!(likeness(key), None, "{key}");
         }
-    }
-
-    #[test]
-    fn the_closest_of_a_few_is_suggested() {
-        let known = ["defaults", "params", "grid"];
-        assert_eq!(closest("param", &known), Some("params"));
-        assert_eq!(closest("default", &known), Some("defaults"));
-        assert_eq!(closest("gird", &known), Some("grid"));
-        assert_eq!(closest("rows", &known), None);
-        assert_eq!(closest("id", &known), None);
     }
 }

@@ -521,3 +521,33 @@ fn many_rows_are_read_in_time() {
     assert_eq!(found.rows[99_999].name.as_deref(), Some("row-99999"));
     assert_eq!(found.rows[99_999].params[1].1, "0.99999");
 }
+
+#[test]
+fn a_mistyped_parameter_is_warned_about() {
+    let script = "#!/bin/bash\necho $PARAM_learning_rat ${PARAM_other:-1} $PARAM_name $TASK_TYPE\n";
+    let place = Place::with(&[
+        ("x.sh", script),
+        (
+            "p.yaml",
+            "params: [{name: a, learning_rate: 1, task_type: b}]\n",
+        ),
+    ]);
+    let found = place
+        .launch("--param-file p.yaml --user-data @x.sh")
+        .unwrap();
+    assert_eq!(
+        found.warnings[1..],
+        [
+            "`x.sh` reads `PARAM_learning_rat`, which no task has; did you mean `PARAM_learning_rate`?",
+            "`x.sh` reads `TASK_TYPE`, which no task has; did you mean `PARAM_task_type`?",
+        ]
+    );
+    let without = place.launch("--user-data @x.sh").unwrap();
+    assert_eq!(
+        without.warnings[..2],
+        [
+            "`x.sh` reads `PARAM_learning_rat`, which no task has",
+            "`x.sh` reads `PARAM_name`, which no task has",
+        ]
+    );
+}
