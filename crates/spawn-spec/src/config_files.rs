@@ -7,9 +7,10 @@ use crate::document::{self, Entry, Value};
 use crate::error::SpecError;
 use crate::file_problem::FileProblem;
 use crate::resolve::LaunchContext;
-use crate::setting_keys::{SETTINGS, closest, setting};
+use crate::setting_keys::{SETTINGS, setting};
 use crate::settings::Settings;
 use crate::settings_of_file::{FileSettings, SettingsFile};
+use crate::spelling::closest;
 
 /// The project's configuration, in the directory of the launch or above it.
 pub const PROJECT_FILE: &str = "spawn.toml";
@@ -71,9 +72,11 @@ struct Found {
 /// The nearest `spawn.toml`, from the launch directory up to a repository's top, the home
 /// directory or the root.
 fn project_file(ctx: &LaunchContext) -> Option<Found> {
-    let home = ctx.env.get("HOME").map(Path::new);
+    // `..` goes where the kernel says, so links are followed first.
+    let followed = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let home = ctx.env.get("HOME").map(|home| followed(Path::new(home)));
     let mut base = PathBuf::new();
-    for dir in ctx.launch_dir.ancestors() {
+    for dir in followed(&ctx.launch_dir).ancestors() {
         let path = dir.join(PROJECT_FILE);
         if path.is_file() {
             let state = match is_trusted(&path, &ctx.launch_dir) {
@@ -82,7 +85,7 @@ fn project_file(ctx: &LaunchContext) -> Option<Found> {
             };
             return Some(found(base.join(PROJECT_FILE), base, path, state));
         }
-        if dir.join(".git").exists() || Some(dir) == home {
+        if dir.join(".git").exists() || Some(dir) == home.as_deref() {
             break;
         }
         base.push("..");

@@ -81,7 +81,7 @@ pub enum SpecErrorKind {
     Tags { origin: Origin, error: TagError },
     #[error("{origin}: {error}")]
     Value { origin: Origin, error: String },
-    #[error("{origin}: `{text}` is not known; expected {expected}")]
+    #[error("{origin}: found `{text}`; expected {expected}")]
     Unexpected {
         origin: Origin,
         text: String,
@@ -124,7 +124,7 @@ pub enum SpecErrorKind {
         file: String,
         /// Where in it, if anywhere.
         at: Option<Position>,
-        problem: FileProblem,
+        problem: Box<FileProblem>,
     },
     #[error("{} is the text of a script, and there is a file of that name", origin.with(text))]
     ForgottenAt { origin: Origin, text: String },

@@ -76,6 +76,8 @@ pub enum FileProblem {
     NoParams,
     #[error("`{key}` is empty, so there are no tasks")]
     NoRows { key: String },
+    #[error("has a header and no rows, so there are no tasks")]
+    OnlyAHeader,
     #[error("there are {} rows, above the limit of {MAX_ROWS}", count.map_or("countless".into(), |count| count.to_string()))]
     TooManyRows { count: Option<usize> },
     #[error("`{key}` is in `params` and in `grid`; expected it in one of them")]
@@ -113,6 +115,8 @@ pub enum FileProblem {
     EmptyRowName,
     #[error("the row's name `{name}` is given twice; first in line {}", first.line)]
     RowNameTwice { name: String, first: Position },
+    #[error("the row's name `{name}` would be that of several tasks, since `grid` multiplies rows")]
+    NameMultiplied { name: String },
     #[error("the value of `{key}` holds a zero byte, which no variable can")]
     ZeroByte { key: String },
     #[error("the value of `{key}` has {size} bytes, above the limit of {MAX_VALUE_BYTES}")]
@@ -127,7 +131,8 @@ impl FileProblem {
             Self::Missing => "a relative path is looked up from the current directory".into(),
             Self::Tab => "indent with spaces".into(),
             Self::NotUtf8 => "write it in UTF-8".into(),
-            Self::Empty | Self::NoParams | Self::NotAMap { .. } => {
+            Self::Empty | Self::OnlyAHeader => "write one row for each task".into(),
+            Self::NoParams | Self::NotAMap { .. } => {
                 "write `params:` with a list of rows, one for each task".into()
             }
             Self::MergeKey => "`defaults` gives a parameter to every row".into(),
@@ -146,6 +151,7 @@ impl FileProblem {
                 "put it into `defaults`, or give `--{}`; a parameter needs another name",
                 key.replace('_', "-")
             ),
+            Self::NameMultiplied { .. } => "give them a parameter in place of a name".into(),
             Self::SameVariable { .. } => "rename one of them".into(),
             Self::VariableSet { .. } => "rename the parameter, or leave the other out".into(),
             Self::ValueTooLong { .. } | Self::RowTooLong { .. } => {

@@ -34,10 +34,9 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
         let ttl = over(&array.ttl, &own.ttl, &mut overruled);
         let ttl = ttl.map_or(Span::DAY, |ttl| ttl.value);
         let timeout = over(&array.timeout, &own.timeout, &mut overruled);
-        if let Some(timeout) = timeout.filter(|timeout| timeout.value > ttl) {
-            if own.timeout.is_some() || own.ttl.is_some() {
-                never_comes.get_or_insert((index, timeout.value, ttl));
-            }
+        let has_own = own.timeout.is_some() || own.ttl.is_some();
+        if let Some(timeout) = timeout.filter(|timeout| has_own && timeout.value > ttl) {
+            never_comes.get_or_insert((index, timeout.value, ttl));
         }
         let array_timeout = array.timeout.as_ref().map(|timeout| timeout.value);
         row.timeout_ms = timeout
@@ -46,7 +45,12 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
             .map(Span::as_millis);
         let spot = over(&array.spot, &own.spot, &mut overruled).is_some_and(|spot| spot.value);
         let price = over(&array.spot_max_price, &own.spot_max_price, &mut overruled);
-        if let Some(price) = own.spot_max_price.as_ref().filter(|_| !spot) {
+        // With `--no-spot` no row is asked about its price.
+        let asked = array
+            .spot
+            .as_ref()
+            .is_none_or(|spot| !spot.origin.is_flag());
+        if let Some(price) = own.spot_max_price.as_ref().filter(|_| asked && !spot) {
             let origin = price.origin.clone();
             return Err(SpecErrorKind::Needs {
                 origin,

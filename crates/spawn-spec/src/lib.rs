@@ -18,6 +18,7 @@
 //!   `program`: what runs.
 //! - `script`, `interpreter`: what cannot run as a task, and why.
 //! - `shell_words`, `mentions`: what a script uses, read off its text.
+//! - `spelling`: what a slip of the hand may have meant.
 //! - `shipping`: the files that go along.
 
 mod config_files;
@@ -49,6 +50,7 @@ mod settings_of_flags;
 mod shell_words;
 mod shipping;
 mod spec;
+mod spelling;
 mod text_file;
 
 pub use config_files::{ConfigFile, ConfigState, PROJECT_FILE, USER_FILE};

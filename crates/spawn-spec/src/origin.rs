@@ -13,7 +13,7 @@ pub enum Origin {
     /// A variable of the launching shell.
     Variable(&'static str),
     /// A parameter file or a configuration file.
-    File(FileOrigin),
+    File(Arc<FileOrigin>),
 }
 
 /// A place in a file that sets something.
@@ -37,7 +37,7 @@ impl Origin {
             Origin::Flag(flag) => format!("`{flag} {value}`"),
             Origin::Variable(name) => format!("`{name}={value}`"),
             Origin::File(origin) => {
-                let FileOrigin { file, at, key, .. } = origin;
+                let FileOrigin { file, at, key, .. } = &**origin;
                 format!("{file}:{at}: `{key}: {value}`")
             }
         }
@@ -77,7 +77,10 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Flag(name) | Origin::Variable(name) => write!(f, "`{name}`"),
-            Origin::File(FileOrigin { file, at, key, .. }) => write!(f, "{file}:{at}: `{key}`"),
+            Origin::File(origin) => {
+                let FileOrigin { file, at, key, .. } = &**origin;
+                write!(f, "{file}:{at}: `{key}`")
+            }
         }
     }
 }

@@ -7,9 +7,10 @@ use crate::document::{self, Entry, Node, Value};
 use crate::error::SpecError;
 use crate::file_problem::FileProblem;
 use crate::position::Position;
-use crate::setting_keys::{Likeness, closest, likeness, setting};
+use crate::setting_keys::{Likeness, likeness, setting};
 use crate::settings::Settings;
 use crate::settings_of_file::{FileSettings, SettingsFile};
+use crate::spelling::closest;
 
 /// The largest file: 64 MiB.
 pub const MAX_FILE_BYTES: usize = 64 << 20;
@@ -80,10 +81,7 @@ pub(crate) fn read(typed: &Path, launch_dir: &Path) -> Result<ParamFile, SpecErr
 fn from_rows(file: SettingsFile, root: Node) -> Result<ParamFile, SpecError> {
     let params = match root.value {
         Value::List(rows) if !rows.is_empty() => Some(rows),
-        _ => {
-            let key = "the file below its header".into();
-            return Err(file.refuse(root.at, FileProblem::NoRows { key }));
-        }
+        _ => return Err(file.refuse(root.at, FileProblem::OnlyAHeader)),
     };
     Ok(ParamFile {
         file,

@@ -168,7 +168,7 @@ impl Builder<'_> {
                         continue;
                     }
                     if name == "name" {
-                        let text = self.row_name(key, *key_at, node)?;
+                        let text = self.row_name(key, node)?;
                         size += text.len();
                         let vars = ["PARAM_name", "NAME"].map(str::to_owned);
                         self.add(&mut row, &mut variables, (key, *key_at), vars, &text)?;
@@ -240,7 +240,7 @@ impl Builder<'_> {
         Err(self.file.refuse(node.at, problem))
     }
 
-    fn row_name(&mut self, key: &str, at: Position, node: &Node) -> Result<String, SpecError> {
+    fn row_name(&mut self, key: &str, node: &Node) -> Result<String, SpecError> {
         if node.scalar().is_none() {
             let problem = FileProblem::Wrong {
                 key: key.to_owned(),
@@ -253,10 +253,13 @@ impl Builder<'_> {
         if name.is_empty() {
             return Err(self.file.refuse(node.at, FileProblem::EmptyRowName));
         }
-        match self.named.insert(name.clone(), at) {
+        match self.named.insert(name.clone(), node.at) {
             None => Ok(name),
             Some(first) => {
-                let problem = FileProblem::RowNameTwice { name, first };
+                let problem = match first == node.at {
+                    true => FileProblem::NameMultiplied { name },
+                    false => FileProblem::RowNameTwice { name, first },
+                };
                 Err(self.file.refuse(node.at, problem))
             }
         }

@@ -134,15 +134,6 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
     warnings.extend(not_trusted(&files));
 
     let wait_timeout = wait_timeout(args)?;
-    let price = settings.spot_max_price.as_ref();
-    let spot = settings.spot.as_ref().is_some_and(|spot| spot.value);
-    if let Some(price) = price.filter(|price| !spot && !price.origin.is_config()) {
-        // Rows may be spot where the array is not.
-        if param_file.is_none() || price.origin.is_flag() {
-            let (origin, needs) = (price.origin.clone(), "--spot");
-            return Err(SpecErrorKind::Needs { origin, needs }.into());
-        }
-    }
     let budgets = retries::budgets(&settings)?;
     let env = environment::complete(&settings.env, &ctx.env)?;
     let placed = match &param_file {
@@ -157,6 +148,8 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
             Some(lanes::place(rows, &settings)?)
         }
     };
+    let spot = settings.spot.as_ref().is_some_and(|spot| spot.value);
+    check_price(&settings, placed.as_ref())?;
     let (indices, max_concurrent) = tasks(args, &settings, placed.as_ref())?;
     let workers = workers(&settings, &indices, &mut notes);
     let mut ttl = settings.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
@@ -199,8 +192,11 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         env.iter().any(|(set, _)| set == name) || rows.iter().any(in_row)
     };
     let unknown = mentions.unknown_variables.iter();
+    let params = rows.first().into_iter().flat_map(|row| &row.vars);
+    let params = params.map(|(name, _)| name.as_str());
+    let params: Vec<&str> = params.filter(|name| name.starts_with("PARAM_")).collect();
     for variable in unknown.filter(|name| !given(name)) {
-        warnings.push(crate::mentions::variable_warning(variable, &label));
+        warnings.push(crate::mentions::variable_warning(variable, &label, &params));
     }
     notes.extend(shipment.notes());
     let (shipped, ship) = shipment.into_parts();
@@ -209,6 +205,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         .instance_type
         .as_ref()
         .map(|given| given.value.clone());
+    let price = settings.spot_max_price.as_ref();
     let mut spot_max_price = price.filter(|_| spot).map(|price| price.value);
     let mut spot = spot;
     if let Some(longest) = lanes.iter().map(|lane| lane.ttl_ms).max() {
@@ -308,6 +305,27 @@ fn not_trusted(files: &[ConfigFile]) -> impl Iterator<Item = String> {
         let path = &file.path;
         format!("{path} is not read: it belongs to another user than the directory of the launch")
     })
+}
+
+/// A price says nothing where nothing is spot. A configuration may say it for other launches, and
+/// `--no-spot` overrules a file as a whole.
+fn check_price(settings: &Settings, placed: Option<&Placed>) -> Result<(), SpecError> {
+    let Some(price) = &settings.spot_max_price else {
+        return Ok(());
+    };
+    let spot = settings.spot.as_ref();
+    let overruled = spot.is_some_and(|spot| spot.origin.is_flag()) && !price.origin.is_flag();
+    let used = match placed {
+        None => spot.is_some_and(|spot| spot.value),
+        Some(placed) => placed.lanes.iter().any(|lane| lane.spot),
+    };
+    match used || overruled || price.origin.is_config() {
+        true => Ok(()),
+        false => {
+            let (origin, needs) = (price.origin.clone(), "--spot");
+            Err(SpecErrorKind::Needs { origin, needs }.into())
+        }
+    }
 }
 
 fn wait_timeout(args: &LaunchArgs) -> Result<Option<Span>, SpecError> {

@@ -1,5 +1,7 @@
 //! The names of settings in files, and what is too close to one to be anything else.
 
+use crate::spelling::{distance, letters};
+
 /// Every setting that `defaults` of a parameter file and `[launch]` of a configuration take.
 pub(crate) const SETTINGS: [&str; 25] = [
     "name",
@@ -64,38 +66,27 @@ pub(crate) fn likeness(key: &str) -> Option<Likeness> {
     for name in SETTINGS {
         let meant = letters(name);
         let slips = distance(&typed, &meant);
+        // What only lacks a piece, as `complete` does, may be a word of its own.
+        let is_piece = slips == 2 && meant.len() >= 10 && contains(&meant, &typed);
         let sure = match meant.len() {
-            10.. => slips <= 2,
-            8.. => slips <= 1,
-            _ if slips == 0 => key.contains(['_', '-']),
+            // Spelled as one word, or as two.
+            _ if slips == 0 => name.contains('_') || key.contains(['_', '-']),
+            10.. => slips <= 2 && !is_piece,
+            9 => slips <= 1,
             _ => is_doubled(&typed, &meant) || is_swapped(&typed, &meant),
         };
         if sure {
             return Some(Likeness::Sure(name));
         }
-        if slips == 0 || (meant.len() >= 6 && slips == 1) {
+        if slips == 0 || is_piece || (meant.len() >= 6 && slips == 1) {
             maybe = Some(Likeness::Maybe(name));
         }
     }
     maybe
 }
 
-/// The known name that a text is closest to, at most two slips away.
-pub(crate) fn closest(text: &str, known: &[&'static str]) -> Option<&'static str> {
-    let typed = letters(text);
-    let near = known
-        .iter()
-        .map(|name| (distance(&typed, &letters(name)), *name));
-    // Two slips in a word of three letters leave nothing of it.
-    near.filter(|(slips, name)| *slips <= 2 && slips * 2 < name.len())
-        .min()
-        .map(|(_, name)| name)
-}
-
-fn letters(key: &str) -> Vec<char> {
-    let chars = key.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
-    // Longer than any name and two slips: the rest does not matter.
-    chars.flat_map(char::to_lowercase).take(24).collect()
+fn contains(text: &[char], piece: &[char]) -> bool {
+    text.windows(piece.len().max(1)).any(|part| part == piece)
 }
 
 /// One letter typed twice: `tttl`.
@@ -114,27 +105,6 @@ fn is_swapped(typed: &[char], meant: &[char]) -> bool {
             swapped.swap(at - 1, at);
             swapped == meant && typed != meant
         })
-}
-
-/// How many letters are added, left out, changed or swapped with a neighbour.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before_last: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let same = a[i - 1] == b[j - 1];
-            let mut best = (last[j - 1] + usize::from(!same))
-                .min(last[j] + 1)
-                .min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(before_last[j - 2] + 1);
-            }
-            row.push(best);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 #[cfg(test)]
@@ -169,6 +139,7 @@ mod tests {
             ("on-complet", "on_complete"),
             ("spot_maxprice", "spot_max_price"),
             ("userdata", "user_data"),
+            ("retryon", "retry_on"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Sure(meant)), "{key}");
         }
@@ -185,7 +156,8 @@ mod tests {
             ("legion", "region"),
             ("timeouts", "timeout"),
             ("commands", "command"),
-            ("retryon", "retry_on"),
+            ("complete", "on_complete"),
+            ("use_data", "user_data"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Maybe(meant)), "{key}");
         }
@@ -227,7 +199,6 @@ mod tests {
             "tries",
             "retry",
             "back",
-            "complete",
             "policy",
             "model",
             "batch_size",
@@ -252,15 +223,5 @@ mod tests {
         ] {
             assert_eq!(likeness(key), None, "{key}");
         }
-    }
-
-    #[test]
-    fn the_closest_of_a_few_is_suggested() {
-        let known = ["defaults", "params", "grid"];
-        assert_eq!(closest("param", &known), Some("params"));
-        assert_eq!(closest("default", &known), Some("defaults"));
-        assert_eq!(closest("gird", &known), Some("grid"));
-        assert_eq!(closest("rows", &known), None);
-        assert_eq!(closest("id", &known), None);
     }
 }

@@ -36,17 +36,17 @@ impl SettingsFile {
 
     pub fn malformed(&self, malformed: Malformed) -> SpecError {
         let Malformed { at, problem } = malformed;
-        let file = self.label.to_string();
+        let (file, problem) = (self.label.to_string(), Box::new(problem));
         SpecErrorKind::File { file, at, problem }.into()
     }
 
     pub fn origin(&self, key: &'static str, at: Position) -> Origin {
-        Origin::File(FileOrigin {
+        Origin::File(Arc::new(FileOrigin {
             file: self.label.clone(),
             at,
             key,
             is_config: self.is_config,
-        })
+        }))
     }
 
     fn wrong(&self, entry: &Entry, node: &Node, expected: &'static str) -> SpecError {
@@ -147,8 +147,8 @@ pub(crate) struct FileSettings<'f> {
     file: &'f SettingsFile,
     settings: Settings,
     programs: Vec<Sourced<ProgramGiven>>,
-    /// How each was spelled.
-    seen: BTreeMap<&'static str, String>,
+    /// How each was spelled, and where.
+    seen: BTreeMap<&'static str, (String, Position)>,
 }
 
 impl<'f> FileSettings<'f> {
@@ -172,9 +172,14 @@ impl<'f> FileSettings<'f> {
     /// Reads the setting `key` from an entry that may spell it with `-`.
     pub fn set(&mut self, key: &'static str, entry: &Entry) -> Result<(), SpecError> {
         let file = self.file;
-        if let Some(other) = self.seen.insert(key, entry.key.clone()) {
+        let spelled = (entry.key.clone(), entry.at);
+        if let Some((other, first)) = self.seen.insert(key, spelled) {
             let key = entry.key.clone();
-            return Err(file.refuse(entry.at, FileProblem::SettingTwice { key, other }));
+            let problem = match key == other {
+                true => FileProblem::KeyTwice { key, first },
+                false => FileProblem::SettingTwice { key, other },
+            };
+            return Err(file.refuse(entry.at, problem));
         }
         let settings = &mut self.settings;
         let origin = file.origin(key, entry.node.at);

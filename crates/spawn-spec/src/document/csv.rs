@@ -47,7 +47,7 @@ fn row(header: &[Cell], record: Vec<Cell>) -> Result<Node, Malformed> {
     }
     let entries = header.iter().zip(record).map(|(name, cell)| Entry {
         key: name.text.clone(),
-        at: cell.at,
+        at: name.at,
         node: Node {
             at: cell.at,
             value: match cell.text.is_empty() {

@@ -33,7 +33,7 @@ pub(crate) fn read(text: &str) -> Result<Option<Node>, Malformed> {
                 let node = reader.node(event, at, 0)?;
                 found = (!node.is_null()).then_some(node);
             }
-            _ => return Err(reader.unexpected(at)),
+            _ => return Err(unexpected(at)),
         }
     }
 }
@@ -56,34 +56,26 @@ impl<'a> Reader<'a> {
             Some(Err(error)) => {
                 let at = position(error.marker());
                 let message = error.kind().to_string();
-                let problem = match self.is_indented_by_tab(at) {
-                    true => FileProblem::Tab,
-                    false => FileProblem::Syntax {
-                        format: "YAML",
-                        message,
-                    },
-                };
-                Err(Malformed::new(at, problem))
+                Err(match self.tab(at, &message) {
+                    Some(at) => Malformed::new(at, FileProblem::Tab),
+                    None => syntax(at, message),
+                })
             }
             None => Ok((Event::StreamEnd, Position::START)),
         }
     }
 
-    /// The parser's words for it do not say what is wrong, and a tab cannot be seen.
-    fn is_indented_by_tab(&self, at: Position) -> bool {
-        let line = self.text.lines().nth(at.line as usize - 1).unwrap_or("");
-        let indent = line.trim_start_matches([' ', '\t']);
-        line[..line.len() - indent.len()].contains('\t')
-    }
-
-    fn unexpected(&self, at: Position) -> Malformed {
-        Malformed::new(
-            at,
-            FileProblem::Syntax {
-                format: "YAML",
-                message: "unexpected content".into(),
-            },
-        )
+    /// The tab that stands where the parser gave up, or a line further. Its own words do not say
+    /// so, and a tab cannot be seen.
+    fn tab(&self, at: Position, message: &str) -> Option<Position> {
+        let line = at.line as usize;
+        let lines = if message.contains("tab") { 2 } else { 1 };
+        let mut lines = (line..).zip(self.text.lines().skip(line - 1)).take(lines);
+        lines.find_map(|(number, text)| {
+            let indent = text.bytes().take_while(|b| matches!(b, b' ' | b'\t'));
+            let tab = indent.enumerate().find(|(_, byte)| *byte == b'\t');
+            tab.map(|(before, _)| Position::new(number, before + 1))
+        })
     }
 
     fn node(&mut self, event: Event<'a>, at: Position, depth: usize) -> Result<Node, Malformed> {
@@ -110,7 +102,7 @@ impl<'a> Reader<'a> {
                 (self.map(depth)?, anchor)
             }
             Event::Alias(id) => return self.alias(id, at, depth),
-            _ => return Err(self.unexpected(at)),
+            _ => return Err(unexpected(at)),
         };
         let node = Node { at, value };
         if anchor != 0 {
@@ -175,6 +167,15 @@ impl<'a> Reader<'a> {
             false => Ok(()),
         }
     }
+}
+
+fn syntax(at: Position, message: String) -> Malformed {
+    let format = "YAML";
+    Malformed::new(at, FileProblem::Syntax { format, message })
+}
+
+fn unexpected(at: Position) -> Malformed {
+    syntax(at, "unexpected content".into())
 }
 
 /// Where a node starts; its tag is not part of it.
