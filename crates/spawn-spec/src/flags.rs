@@ -87,9 +87,12 @@ pub struct LaunchArgs {
     ///
     /// A task finds the parameter `learning_rate` in $PARAM_learning_rate and in
     /// $LEARNING_RATE, exactly as the file spells it, and the row's name in
-    /// $NAME. The file may say what runs: `user_data` or `user_data_file` as the
-    /// flags do, or `command`, a list of words, or one text that bash reads. Its
-    /// paths start from its directory. Flags overrule the file.
+    /// $NAME. No value is an empty text; lists and maps are JSON. A parameter
+    /// that would overwrite PATH, HOME, TASK_* and the like has its PARAM_ only.
+    ///
+    /// The file may say what runs: `user_data` or `user_data_file` as the flags
+    /// do, or `command`, a list of words, or one text that bash reads. Its paths
+    /// start from its directory. Flags overrule the file, its rows included.
     ///
     ///   params.yaml:
     ///     defaults:

@@ -102,6 +102,21 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
     Ok(placed)
 }
 
+/// The array as one lane, without rows.
+pub(crate) fn of_array(array: &Settings, indices: &IndexSet) -> Lane {
+    let spot = array.spot.as_ref().is_some_and(|spot| spot.value);
+    let price = array.spot_max_price.as_ref().filter(|_| spot);
+    let instance_type = array.instance_type.as_ref();
+    let ttl = array.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
+    Lane {
+        indices: indices.clone(),
+        instance_type: instance_type.map(|given| given.value.clone()),
+        spot,
+        spot_max_price: price.map(|price| price.value),
+        ttl_ms: ttl.as_millis(),
+    }
+}
+
 /// A flag is above the file, its rows included; otherwise a row's own value counts.
 fn over<'s, T>(
     array: &'s Option<Sourced<T>>,

@@ -15,6 +15,7 @@ use crate::environment;
 use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
 use crate::flags::LaunchArgs;
 use crate::lanes::{self, Placed};
+use crate::mentions::{Mentions, variable_warning};
 use crate::origin::{Origin, Sourced};
 use crate::param_file::{self, ParamFile};
 use crate::param_rows;
@@ -60,7 +61,8 @@ pub struct Resolved {
     pub notes: Vec<String>,
     /// Lines to show as warnings.
     pub warnings: Vec<String>,
-    /// Flags given that the local provider records and does not act on.
+    /// Settings given that the local provider records and does not act on: flags with their
+    /// dashes, those of files by their keys.
     pub local_unused: Vec<&'static str>,
     /// S3 buckets the program names, so that missing ones can be told.
     pub buckets: Vec<String>,
@@ -148,21 +150,10 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
             Some(lanes::place(rows, &settings)?)
         }
     };
-    let spot = settings.spot.as_ref().is_some_and(|spot| spot.value);
     check_price(&settings, placed.as_ref())?;
     let (indices, max_concurrent) = tasks(args, &settings, placed.as_ref())?;
     let workers = workers(&settings, &indices, &mut notes);
-    let mut ttl = settings.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
-    if let Some(timeout) = settings.timeout.as_ref().filter(|given| given.value > ttl) {
-        let never = timeout.origin.with(timeout.value);
-        let ends = match &settings.ttl {
-            Some(given) => given.origin.with(given.value),
-            None => format!("`--ttl {ttl}`"),
-        };
-        warnings.push(format!(
-            "{never} never comes: {ends} ends the workers before"
-        ));
-    }
+    warnings.extend(never_comes(&settings));
 
     let along = Along {
         include: settings.include.as_ref(),
@@ -187,73 +178,45 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
     } = placed.unwrap_or_default();
     notes.extend(row_notes);
     warnings.extend(row_warnings);
-    let given = |name: &String| {
-        let in_row = |row: &Row| row.vars.iter().any(|(set, _)| set == name);
-        env.iter().any(|(set, _)| set == name) || rows.iter().any(in_row)
-    };
-    let unknown = mentions.unknown_variables.iter();
-    let params = rows.first().into_iter().flat_map(|row| &row.vars);
-    let params = params.map(|(name, _)| name.as_str());
-    let params: Vec<&str> = params.filter(|name| name.starts_with("PARAM_")).collect();
-    for variable in unknown.filter(|name| !given(name)) {
-        warnings.push(crate::mentions::variable_warning(variable, &label, &params));
-    }
+    warnings.extend(unknown_variables(&mentions, &label, &env, &rows));
     notes.extend(shipment.notes());
     let (shipped, ship) = shipment.into_parts();
 
-    let mut instance_type = settings
-        .instance_type
-        .as_ref()
-        .map(|given| given.value.clone());
-    let price = settings.spot_max_price.as_ref();
-    let mut spot_max_price = price.filter(|_| spot).map(|price| price.value);
-    let mut spot = spot;
-    if let Some(longest) = lanes.iter().map(|lane| lane.ttl_ms).max() {
-        ttl = Span::from_millis(longest).unwrap_or(ttl);
-    }
-    let unused = local_unused(&settings, &lanes);
-    if lanes.len() == 1 {
-        let lane = lanes.remove(0);
-        (instance_type, spot) = (lane.instance_type, lane.spot);
-        spot_max_price = lane.spot_max_price;
-    }
-    let has_rows = param_file.is_some();
-    let from_file = matches!(program_given.value, ProgramGiven::File(_));
-    let name = settings.name.map(|name| name.value);
-    let name = name.unwrap_or_else(|| match args.param_file.as_deref() {
-        Some(path) if !from_file => {
-            let file_name = path.file_name().unwrap_or_default();
-            crate::name::derive(&file_name.to_string_lossy())
-        }
-        _ => default_name,
-    });
+    let local_unused = local_unused(&settings, &lanes);
+    let longest = lanes.iter().map(|lane| lane.ttl_ms).max();
+    // What the array itself says: as its only lane, or as its flags.
+    let array = match lanes.len() {
+        1 => lanes.remove(0),
+        _ => lanes::of_array(&settings, &indices),
+    };
+    let name = settings.name.as_ref().map(|name| name.value.clone());
     let spec = LaunchSpec {
-        name,
+        name: name.unwrap_or_else(|| name_of(args, &program_given.value, default_name)),
         indices,
         program,
         shipped,
         env,
         workers,
         max_concurrent,
-        ttl_ms: ttl.as_millis(),
+        ttl_ms: longest.unwrap_or(array.ttl_ms),
         timeout_ms: settings.timeout.map(|timeout| timeout.value.as_millis()),
         on_complete: settings
             .on_complete
             .map_or_else(OnComplete::default, |given| given.value),
-        instance_type,
+        instance_type: array.instance_type,
         iam_policies: settings
             .iam_policy
             .map(|given| given.value)
             .unwrap_or_default(),
-        spot,
-        spot_max_price,
+        spot: array.spot,
+        spot_max_price: array.spot_max_price,
         region: settings.region.map(|region| region.value),
         tags: all_tags(&settings.tags)?,
         allow_shared_tmp: args.allow_shared_tmp,
         durable: args.durable,
         budgets,
         max_failures: settings.max_failures.map(|most| most.value),
-        has_rows,
+        has_rows: param_file.is_some(),
         lanes,
     };
     Ok(Resolved {
@@ -263,12 +226,56 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         ship,
         notes,
         warnings,
-        local_unused: unused,
+        local_unused,
         buckets: mentions.buckets.into_iter().collect(),
         tools: mentions.tools.into_iter().map(str::to_owned).collect(),
         wait_timeout,
         rows,
     })
+}
+
+/// After a script's file; a command or a text says less than the parameter file.
+fn name_of(args: &LaunchArgs, program: &ProgramGiven, default: String) -> String {
+    match (&args.param_file, program) {
+        (None, _) | (_, ProgramGiven::File(_)) => default,
+        (Some(path), _) => {
+            let file_name = path.file_name().unwrap_or_default();
+            crate::name::derive(&file_name.to_string_lossy())
+        }
+    }
+}
+
+fn never_comes(settings: &Settings) -> Option<String> {
+    let timeout = settings.timeout.as_ref()?;
+    let ttl = settings.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
+    let ends = match &settings.ttl {
+        Some(given) => given.origin.with(ttl),
+        None => format!("`--ttl {ttl}`"),
+    };
+    let never = timeout.origin.with(timeout.value);
+    let warning = || format!("{never} never comes: {ends} ends the workers before");
+    (timeout.value > ttl).then(warning)
+}
+
+/// What the program reads and no task has, neither from spawn nor from the user.
+fn unknown_variables(
+    mentions: &Mentions,
+    label: &str,
+    env: &[(String, String)],
+    rows: &[Row],
+) -> Vec<String> {
+    let given = |name: &String| {
+        let mut vars = rows.iter().flat_map(|row| &row.vars).chain(env);
+        vars.any(|(set, _)| set == name)
+    };
+    let params = rows.first().into_iter().flat_map(|row| &row.vars);
+    let params = params.map(|(name, _)| name.as_str());
+    let params: Vec<&str> = params.filter(|name| name.starts_with("PARAM_")).collect();
+    let unknown = mentions.unknown_variables.iter();
+    unknown
+        .filter(|name| !given(name))
+        .map(|name| variable_warning(name, label, &params))
+        .collect()
 }
 
 fn no_program(args: &LaunchArgs) -> SpecError {

@@ -361,3 +361,37 @@ fn tags(
     }
     Ok(given)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command};
+
+    use super::*;
+    use crate::flags::LaunchArgs;
+    use crate::setting_keys::SETTINGS;
+
+    #[test]
+    fn every_setting_is_read_and_is_a_flag() {
+        let flags = LaunchArgs::augment_args(Command::new("launch"));
+        let file = SettingsFile {
+            label: "x.yaml".into(),
+            base: PathBuf::new(),
+            is_config: false,
+        };
+        for key in SETTINGS {
+            let flag = key.replace('_', "-");
+            let same = |arg: &clap::Arg| arg.get_long() == Some(&*flag) || arg.get_id() == key;
+            assert!(flags.get_arguments().any(same), "{key}");
+            let entry = Entry {
+                key: key.into(),
+                at: Position::START,
+                node: Node {
+                    at: Position::START,
+                    value: Value::Plain("1".into()),
+                },
+            };
+            // Whether `1` will do or not, it is looked at.
+            let _ = FileSettings::of(&file).set(key, &entry);
+        }
+    }
+}

@@ -315,3 +315,64 @@ fn a_file_of_somebody_else_is_not_read() {
     assert_eq!(files[0].state, ConfigState::NotTrusted);
     assert!(place.launch("").is_err());
 }
+
+/// Every setting is a flag too, and none is lost on the way.
+#[test]
+fn a_configuration_may_say_everything() {
+    let text = r#"[launch]
+name = "all"
+command = ["ls"]
+include = ["a.txt"]
+iam_policy = "s3:ReadOnly"
+workers = 1
+max_concurrent = 1
+provider = "local"
+instance_type = "c7i.large"
+region = "eu-west-1"
+spot = true
+spot_max_price = 0.05
+on_complete = "stop"
+ttl = "1h"
+timeout = "1m"
+retries = 1
+backoff = "1s"
+backoff_max = "2s"
+retry_on = [75, "100-110"]
+no_retry_on = 101
+max_interruptions = 3
+max_failures = "5%"
+env = ["A=1", "HOME"]
+tags = "x=1,y=2"
+"#;
+    let place = project(&[
+        ("home/project/deep/spawn.toml", text),
+        ("home/project/deep/a.txt", "a"),
+    ]);
+    let found = place.launch("").unwrap();
+    let mut keys: Vec<&str> = text
+        .lines()
+        .skip(1)
+        .map(|line| line.split(' ').next().unwrap())
+        .collect();
+    keys.sort_unstable();
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    assert_eq!(
+        found.notes[0],
+        format!("{} from spawn.toml", keys.join(", "))
+    );
+    assert_eq!(found.spec.env[1].0, "HOME");
+    let flags = "--name all --include a.txt --iam-policy s3:ReadOnly --workers 1 --max-concurrent 1 \
+        --provider local --instance-type c7i.large --region eu-west-1 --spot --spot-max-price 0.05 \
+        --on-complete stop --ttl 1h --timeout 1m --retries 1 --backoff 1s --backoff-max 2s \
+        --retry-on 75,100-110 --no-retry-on 101 --max-interruptions 3 --max-failures 5% --env A=1 \
+        --env HOME --tags x=1,y=2 -- ls";
+    assert_eq!(place.launch(flags).unwrap().spec, found.spec);
+    let shown = place.effective(&[]).unwrap().settings;
+    for setting in shown {
+        let is_given = setting.origin.starts_with("spawn.toml:") && setting.value.is_some();
+        assert!(
+            is_given || setting.key.starts_with("user_data"),
+            "{setting:?}"
+        );
+    }
+}
