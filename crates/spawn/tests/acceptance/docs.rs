@@ -159,3 +159,8 @@ fn an_ellipsis_is_any_text() {
     assert!(matches("…", "") && matches("a", "a"));
     assert!(!matches("a…b", "a c") && !matches("a", "ab"));
 }
+
+#[test]
+fn the_page_on_parameter_files_runs_from_top_to_bottom() {
+    run("parameter-files.md");
+}

@@ -138,3 +138,23 @@ fn the_reference_is_what_the_programs_say() {
         "docs/reference.md is not what the programs say; run this test with UPDATE_DOCS=1"
     );
 }
+
+#[test]
+fn every_setting_is_on_the_page_about_parameter_files() {
+    let world = World::new();
+    let page =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/parameter-files.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown = world.json(["config", "show", "--all"]);
+    let settings = shown["settings"].as_array().unwrap();
+    assert!(settings.len() > 20, "{shown}");
+    for key in settings
+        .iter()
+        .map(|setting| setting["key"].as_str().unwrap())
+    {
+        assert!(
+            page.contains(&format!("`{key}`")),
+            "`{key}` is not on the page"
+        );
+    }
+}
