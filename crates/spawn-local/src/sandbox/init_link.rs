@@ -91,12 +91,23 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 pub(super) fn tell(link: BorrowedFd<'_>, what: &ToInit<'_>) -> io::Result<()> {
-    let (tag, body): (u8, &[u8]) = match what {
-        ToInit::Run(vars) => (1, vars),
-        ToInit::TermLeader => (2, &[]),
-        ToInit::TermDescendants => (3, &[]),
-        ToInit::KillAll => (4, &[]),
+    let (tag, mut body): (u8, &[u8]) = match what {
+        ToInit::Run(vars) => (RUN, vars),
+        ToInit::TermLeader => (TERM_LEADER, &[]),
+        ToInit::TermDescendants => (TERM_DESCENDANTS, &[]),
+        ToInit::KillAll => (KILL_ALL, &[]),
     };
+    while let Some((piece, rest)) = body
+        .split_at_checked(PIECE)
+        .filter(|(_, rest)| !rest.is_empty())
+    {
+        say(link, PART, piece)?;
+        body = rest;
+    }
+    say(link, tag, body)
+}
+
+fn say(link: BorrowedFd<'_>, tag: u8, body: &[u8]) -> io::Result<()> {
     let mut message = Vec::with_capacity(1 + body.len());
     message.push(tag);
     message.extend_from_slice(body);
@@ -104,21 +115,42 @@ pub(super) fn tell(link: BorrowedFd<'_>, what: &ToInit<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// The tags of messages to the init.
+const RUN: u8 = 1;
+const TERM_LEADER: u8 = 2;
+const TERM_DESCENDANTS: u8 = 3;
+const KILL_ALL: u8 = 4;
+/// The beginning of a message that is longer than a socket takes at once.
+const PART: u8 = 5;
+
+/// Well below what a socket takes at once by default, in bytes.
+const PIECE: usize = 64 << 10;
+
 /// The init's end: one message into `buffer`. `None` if the agent is gone.
 pub(super) fn hear_agent<'b>(
     link: BorrowedFd<'_>,
     buffer: &'b mut Vec<u8>,
 ) -> io::Result<Option<ToInit<'b>>> {
     let ahead = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
-    buffer.resize(recv(link.as_raw_fd(), &mut [], ahead)?, 0);
-    let n = recv(link.as_raw_fd(), buffer, MsgFlags::empty())?;
-    Ok(match buffer[..n].split_first() {
-        None => None,
-        Some((1, vars)) => Some(ToInit::Run(vars)),
-        Some((2, _)) => Some(ToInit::TermLeader),
-        Some((3, _)) => Some(ToInit::TermDescendants),
-        Some(_) => Some(ToInit::KillAll),
-    })
+    buffer.clear();
+    loop {
+        let start = buffer.len();
+        buffer.resize(start + recv(link.as_raw_fd(), &mut [], ahead)?, 0);
+        let n = recv(link.as_raw_fd(), &mut buffer[start..], MsgFlags::empty())?;
+        buffer.truncate(start + n);
+        if n == 0 {
+            return Ok(None);
+        }
+        // The tag goes; what it came with follows what came before.
+        let tag = buffer.remove(start);
+        match tag {
+            PART => {}
+            RUN => return Ok(Some(ToInit::Run(buffer))),
+            TERM_LEADER => return Ok(Some(ToInit::TermLeader)),
+            TERM_DESCENDANTS => return Ok(Some(ToInit::TermDescendants)),
+            _ => return Ok(Some(ToInit::KillAll)),
+        }
+    }
 }
 
 /// The init's end: says one thing.

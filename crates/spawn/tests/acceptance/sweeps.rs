@@ -166,3 +166,24 @@ fn what_is_to_run_comes_from_the_nearest_word_and_without_any_all_places_are_nam
     world.wait(&id).expect_code(0);
     assert_eq!(world.ok(["logs", &id]), "bye world\n");
 }
+
+#[test]
+fn a_row_of_hundreds_of_kilobytes_reaches_its_task_whatever_its_worker() {
+    let world = World::new();
+    let row = serde_json::json!({"a": "x".repeat(99_000), "b": "y".repeat(90_000)});
+    world.write(
+        "big.json",
+        serde_json::json!({"params": [row, row]}).to_string(),
+    );
+    for kind in [&["--max-concurrent", "1"][..], &["--workers", "1"]] {
+        let launch = [
+            "--param-file",
+            "big.json",
+            "--user-data",
+            "echo ${#A} ${#B}",
+        ];
+        let id = world.launch(launch.iter().chain(kind));
+        world.wait(&id).expect_code(0);
+        assert_eq!(world.ok(["logs", &id, "--task", "1"]), "99000 90000\n");
+    }
+}
