@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::Cause;
+use crate::exit_codes::ExitCodes;
+use crate::outcome::{Cause, Ending};
 
 /// How many further attempts each cause allows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct Budgets {
     pub backoff_millis: u64,
     /// Longest wait before a retry, in milliseconds.
     pub backoff_max_millis: u64,
+    /// The exit codes that are worth a retry; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<ExitCodes>,
+    /// The exit codes that are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_retry_on: Option<ExitCodes>,
 }
 
 impl Default for Budgets {
@@ -36,6 +43,8 @@ impl Default for Budgets {
             launch_failed: 0,
             backoff_millis: 2_000,
             backoff_max_millis: 300_000,
+            retry_on: None,
+            no_retry_on: None,
         }
     }
 }
@@ -58,12 +67,13 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// Takes one from the budget of `cause`. False if nothing is left, or the cause is never retried.
-    pub fn charge(&mut self, cause: Cause, budgets: &Budgets) -> bool {
-        let Some((spent, allowed)) = self.of(cause, budgets) else {
+    /// Takes one from the budget of an attempt that ended so. False if nothing is left, or such an
+    /// end is never retried.
+    pub fn charge(&mut self, ending: &Ending, budgets: &Budgets) -> bool {
+        let Some((spent, allowed)) = self.of(ending.cause, budgets) else {
             return false;
         };
-        if *spent >= allowed {
+        if *spent >= allowed || !budgets.bears(ending) {
             return false;
         }
         *spent += 1;
@@ -78,12 +88,25 @@ impl Spent {
             Cause::Interrupted => Some((&mut self.interrupted, budgets.interrupted)),
             Cause::WorkerLost => Some((&mut self.worker_lost, budgets.worker_lost)),
             Cause::LaunchFailed => Some((&mut self.launch_failed, budgets.launch_failed)),
-            Cause::Succeeded | Cause::Skipped | Cause::Ttl | Cause::Cancelled => None,
+            Cause::Succeeded | Cause::Skipped | Cause::Ttl | Cause::Cancelled | Cause::Halted => {
+                None
+            }
         }
     }
 }
 
 impl Budgets {
+    /// Whether the exit code of a bad exit is one to retry. Other ends have none to look at; a
+    /// script that says `failed` and exits 0 counts as code 1, as `false` would.
+    fn bears(&self, ending: &Ending) -> bool {
+        if ending.cause != Cause::Exit {
+            return true;
+        }
+        let code = ending.shell_code().filter(|code| *code != 0).unwrap_or(1);
+        self.retry_on.is_none_or(|codes| codes.contains(code))
+            && !self.no_retry_on.is_some_and(|codes| codes.contains(code))
+    }
+
     /// How long to wait before the next attempt, in milliseconds.
     ///
     /// Exponential with full jitter for what the script did; none for what the machine did.
@@ -118,11 +141,38 @@ mod tests {
         };
         let mut spent = Spent::default();
         for _ in 0..50 {
-            assert!(spent.charge(Cause::Interrupted, &budgets));
+            assert!(spent.charge(&Ending::of(Cause::Interrupted), &budgets));
         }
         assert_eq!(spent.exit, 0);
-        assert!(spent.charge(Cause::Exit, &budgets));
-        assert!(!spent.charge(Cause::Exit, &budgets));
+        assert!(spent.charge(&Ending::of(Cause::Exit), &budgets));
+        assert!(!spent.charge(&Ending::of(Cause::Exit), &budgets));
+    }
+
+    #[test]
+    fn exit_codes_choose_what_is_retried() {
+        let budgets = Budgets {
+            exit: 9,
+            timeout: 9,
+            retry_on: Some("75,128-140".parse().unwrap()),
+            no_retry_on: Some("130".parse().unwrap()),
+            ..Budgets::default()
+        };
+        let charged = |ending: Ending| Spent::default().charge(&ending, &budgets);
+        let with_code = |code| Ending {
+            exit_code: Some(code),
+            ..Ending::of(Cause::Exit)
+        };
+        assert!(charged(with_code(75)));
+        assert!(!charged(with_code(1)));
+        assert!(!charged(with_code(130)));
+        // `said failed`, exit 0.
+        assert!(!charged(with_code(0)));
+        let killed = Ending {
+            signal: Some(9),
+            ..Ending::of(Cause::Exit)
+        };
+        assert!(charged(killed));
+        assert!(charged(Ending::of(Cause::Timeout)), "no exit code to ask");
     }
 
     #[test]
@@ -137,7 +187,7 @@ mod tests {
             Cause::Succeeded,
             Cause::Skipped,
         ] {
-            assert!(!Spent::default().charge(cause, &budgets));
+            assert!(!Spent::default().charge(&Ending::of(cause), &budgets));
         }
     }
 

@@ -98,5 +98,24 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
             let _ = parse(&bytes);
         }
+
+        #[test]
+        fn any_likely_text_is_read_or_refused(
+            text in r#"(success|failed|skipped|\{"status": ?"[a-z]{0,9}"\}?)?[ :\n{}"]{0,3}\PC{0,40}"#,
+        ) {
+            if let Ok(read) = parse(text.as_bytes()) {
+                let long = read.message.map_or(0, |m| m.chars().count());
+                prop_assert!(long <= LONGEST_MESSAGE);
+            }
+        }
+
+        #[test]
+        fn a_message_is_kept_whole_or_cut_at_a_character(message in "\\PC{1,30}", times in 1_usize..400) {
+            let message = message.repeat(times);
+            let json = serde_json::json!({"status": "failed", "message": message}).to_string();
+            let read = parse(json.as_bytes()).unwrap().message.unwrap();
+            prop_assert!(message.starts_with(&read));
+            prop_assert_eq!(read.chars().count(), message.chars().count().min(LONGEST_MESSAGE));
+        }
     }
 }

@@ -270,4 +270,21 @@ proptest! {
             prop_assert!(request.indices.len() <= MAX_TASKS);
         }
     }
+
+    #[test]
+    fn any_text_picks_a_subset_or_is_refused(text in any::<String>(), count in 1_u64..50) {
+        let whole = IndexSet::first(count).unwrap();
+        let _ = IndexSet::parse_subset(&text, &whole);
+    }
+
+    #[test]
+    fn any_likely_text_picks_a_subset_or_is_refused(text in "[0-9,:%-]{0,12}", whole in array_text()) {
+        let Ok(whole) = IndexSet::parse(&whole) else {
+            return Ok(());
+        };
+        if let Ok(subset) = IndexSet::parse_subset(&text, &whole.indices) {
+            prop_assert!(subset.len() <= whole.indices.len());
+            prop_assert!(subset.iter().all(|index| whole.indices.contains(index)));
+        }
+    }
 }

@@ -26,11 +26,13 @@ pub enum Cause {
     Ttl,
     /// Somebody cancelled it.
     Cancelled,
+    /// It was not started: too many tasks of its array had failed.
+    Halted,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Cause; 10] = [
+    pub const ALL: [Cause; 11] = [
         Cause::Succeeded,
         Cause::Skipped,
         Cause::Exit,
@@ -41,6 +43,7 @@ impl Cause {
         Cause::LaunchFailed,
         Cause::Ttl,
         Cause::Cancelled,
+        Cause::Halted,
     ];
 
     /// The word for this cause, as stored and as printed by `-o json`.
@@ -56,6 +59,7 @@ impl Cause {
             Cause::LaunchFailed => "launch_failed",
             Cause::Ttl => "ttl",
             Cause::Cancelled => "cancelled",
+            Cause::Halted => "halted",
         }
     }
 
@@ -79,6 +83,9 @@ pub struct Ending {
     /// What the script or the agent said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The last line that a script which ended badly wrote to its standard error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_stderr: Option<String>,
 }
 
 impl Ending {
@@ -89,7 +96,13 @@ impl Ending {
             exit_code: None,
             signal: None,
             message: None,
+            last_stderr: None,
         }
+    }
+
+    /// The exit code as a shell shows it: 128 plus the signal for a script that one ended.
+    pub fn shell_code(&self) -> Option<i32> {
+        self.exit_code.or(self.signal.map(|signal| 128 + signal))
     }
 }
 
@@ -216,6 +229,7 @@ pub fn judge(
             exit_code,
             signal,
             message: said.and_then(|c| c.message.clone()),
+            last_stderr: None,
         },
     }
 }

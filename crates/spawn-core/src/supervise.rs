@@ -73,6 +73,17 @@ impl Supervisor {
         self.limits.push((cause, at, notice));
     }
 
+    /// Moves the limit of `cause` to `at`. A stop that has begun is not taken back: the script has
+    /// been told. False in that case, or if there is no such limit.
+    pub fn move_limit(&mut self, cause: StopCause, at: Duration) -> bool {
+        let mut moved = false;
+        for limit in self.limits.iter_mut().filter(|limit| limit.0 == cause) {
+            limit.1 = at;
+            moved = true;
+        }
+        moved
+    }
+
     /// Asks for a stop: everything is gone `notice` after `now`.
     ///
     /// During a stop, a graver cause replaces the cause, and an earlier deadline the deadline.
@@ -137,6 +148,11 @@ impl Supervisor {
         limits.chain(stop).min()
     }
 
+    /// Why the script is being stopped, and when everything is killed, if it is.
+    pub fn stop_under_way(&self) -> Option<(StopCause, Duration)> {
+        self.stop.map(|stop| (stop.cause, stop.kill_at))
+    }
+
     /// Why the script is being stopped, if it is.
     pub fn stopping(&self) -> Option<StopCause> {
         self.stop.map(|s| s.cause)
@@ -156,6 +172,19 @@ mod tests {
 
     const fn s(n: u64) -> Duration {
         Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_limit_moves_until_its_stop_has_begun() {
+        let mut m = Supervisor::new();
+        m.limit(StopCause::Ttl, s(100), s(10));
+        assert!(m.move_limit(StopCause::Ttl, s(200)));
+        assert!(!m.move_limit(StopCause::Timeout, s(200)));
+        assert_eq!(m.tick(s(150)), None);
+        assert_eq!(m.next_tick(), Some(s(190)));
+        assert_eq!(m.tick(s(190)), Some(Action::TermLeader));
+        assert!(!m.move_limit(StopCause::Ttl, s(300)));
+        assert_eq!(m.stopping(), Some(StopCause::Ttl));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! pending -> running -> succeeded | failed | skipped | cancelled
 //! running -> pending    retry (after backoff), interrupted, worker lost, released unstarted
+//! succeeded | failed | skipped | cancelled -> pending    only when somebody asks: `spawn retry`
 //! ```
 //!
 //! Whoever holds the lease proves it with a [`Token`]. A commit under an older token is
@@ -84,6 +85,13 @@ pub enum Intent {
     Cancel,
     /// The array's deadline has passed: nothing is run again.
     Expired,
+    /// Too many tasks failed: nothing further is started.
+    Halted,
+}
+
+impl Intent {
+    /// Every intent.
+    pub const ALL: [Intent; 4] = [Intent::Run, Intent::Cancel, Intent::Expired, Intent::Halted];
 }
 
 /// One task as the ledger keeps it.
@@ -95,7 +103,7 @@ pub struct Task {
     pub attempt: u32,
     /// The token of the newest lease. Kept when the lease ends, so that tokens only grow.
     pub token: Token,
-    /// Not claimable before this time (backoff).
+    /// Not claimable before this time (backoff), see [`is_due`].
     pub not_before: UnixMicros,
     /// What has been spent of each retry budget.
     pub spent: Spent,
@@ -146,6 +154,10 @@ pub enum Event {
     Cancel,
     /// The array's deadline passed; only tasks that do not run follow at once.
     Expire,
+    /// Too many tasks failed; only tasks that do not run follow at once.
+    Halt,
+    /// Somebody wants an ended task to run again, with its budgets whole.
+    Reopen,
 }
 
 /// An event that the task table does not allow.
@@ -160,6 +172,9 @@ pub enum Illegal {
     /// The event needs a pending task.
     #[error("the task is {}, not pending", .0.word())]
     NotPending(TaskState),
+    /// The event needs an ended task.
+    #[error("the task is {}, it has not ended", .0.word())]
+    NotEnded(TaskState),
     /// The lease was taken over, or the token was never given out.
     #[error("token {given} is not the lease's token {held}")]
     StaleToken {
@@ -198,7 +213,7 @@ pub fn step(task: &Task, event: &Event, around: Circumstances<'_>) -> Result<Tas
             if around.intent != Intent::Run {
                 return Err(Illegal::Closed);
             }
-            if task.not_before > around.now {
+            if !is_due(task.not_before, around.now, around.budgets) {
                 return Err(Illegal::TooEarly);
             }
             if *token <= task.token {
@@ -223,16 +238,44 @@ pub fn step(task: &Task, event: &Event, around: Circumstances<'_>) -> Result<Tas
         }
         Event::Cancel => {
             need_pending(task)?;
-            next.state = TaskState::Cancelled;
-            next.ending = Some(Ending::of(Cause::Cancelled));
+            closed_by(&mut next, Intent::Cancel);
         }
         Event::Expire => {
             need_pending(task)?;
-            next.state = TaskState::Failed;
-            next.ending = Some(Ending::of(Cause::Ttl));
+            closed_by(&mut next, Intent::Expired);
+        }
+        Event::Halt => {
+            need_pending(task)?;
+            closed_by(&mut next, Intent::Halted);
+        }
+        Event::Reopen => {
+            if !task.state.is_terminal() {
+                return Err(Illegal::NotEnded(task.state));
+            }
+            if around.intent != Intent::Run {
+                return Err(Illegal::Closed);
+            }
+            next.state = TaskState::Pending;
+            next.not_before = UnixMicros(0);
+            next.spent = Spent::default();
         }
     }
     Ok(next)
+}
+
+/// Whether a task that waits until `not_before` may be claimed at `now`.
+///
+/// No wait is longer than the longest backoff. One that seems to be tells that the clock was set
+/// back after it began, by more than was left of it; such a task does not wait for the clock to
+/// come round again. So a clock that steps, either way and however far, holds a task up by
+/// [`Budgets::backoff_max_millis`] at most.
+pub fn is_due(not_before: UnixMicros, now: UnixMicros, budgets: &Budgets) -> bool {
+    not_before <= now || not_before > latest_wait(now, budgets)
+}
+
+/// The end of the longest wait that can begin at `now`.
+pub fn latest_wait(now: UnixMicros, budgets: &Budgets) -> UnixMicros {
+    now.plus_millis(budgets.backoff_max_millis)
 }
 
 fn need_pending(task: &Task) -> Result<(), Illegal> {
@@ -263,11 +306,12 @@ fn stale(given: Token, task: &Task) -> Illegal {
 
 fn settle(task: &mut Task, report: Report, around: Circumstances<'_>) {
     let cause = report.ending.cause;
+    let ending = report.ending.clone();
     task.ending = Some(report.ending);
     let final_state = match cause {
         Cause::Succeeded => Some(TaskState::Succeeded),
         Cause::Skipped => Some(TaskState::Skipped),
-        Cause::Cancelled => Some(TaskState::Cancelled),
+        Cause::Cancelled | Cause::Halted => Some(TaskState::Cancelled),
         Cause::Ttl => Some(TaskState::Failed),
         Cause::Exit
         | Cause::Timeout
@@ -280,7 +324,7 @@ fn settle(task: &mut Task, report: Report, around: Circumstances<'_>) {
         task.state = state;
         return;
     }
-    if around.intent == Intent::Run && task.spent.charge(cause, around.budgets) {
+    if around.intent == Intent::Run && task.spent.charge(&ending, around.budgets) {
         let wait = around
             .budgets
             .backoff_millis(cause, &task.spent, around.dice);
@@ -295,8 +339,9 @@ fn settle(task: &mut Task, report: Report, around: Circumstances<'_>) {
     // An attempt cut off by no fault of the script follows the array's wish.
     let cut_off = matches!(cause, Cause::Interrupted | Cause::WorkerLost);
     match around.intent {
-        Intent::Cancel if cut_off => closed_by(task, Intent::Cancel),
-        Intent::Expired if cut_off => closed_by(task, Intent::Expired),
+        Intent::Cancel | Intent::Expired | Intent::Halted if cut_off => {
+            closed_by(task, around.intent);
+        }
         _ => task.state = TaskState::Failed,
     }
 }
@@ -326,6 +371,7 @@ pub fn closing(intent: Intent) -> (TaskState, Cause) {
         Intent::Run => (TaskState::Pending, Cause::Cancelled),
         Intent::Cancel => (TaskState::Cancelled, Cause::Cancelled),
         Intent::Expired => (TaskState::Failed, Cause::Ttl),
+        Intent::Halted => (TaskState::Cancelled, Cause::Halted),
     }
 }
 

@@ -8,13 +8,14 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::Cause;
 use spawn_core::pace::fair_share;
-use spawn_core::task::Token;
+use spawn_core::task::{Intent, Token};
+use spawn_local::caller::Caller;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
 use spawn_local::wire::client::RunningTask;
-use spawn_ports::ledger::{AgentId, Claim, Commit, Ledger, LedgerError};
+use spawn_ports::ledger::{AgentId, ArrayRecord, Claim, Commit, Ledger, LedgerError};
 
-use crate::arrays::MOST_FAILED_STARTS;
+use crate::arrays::{LiveLane, MOST_FAILED_STARTS};
 use crate::desk::Desk;
 use crate::peers::PeerId;
 
@@ -28,6 +29,8 @@ pub struct Agent {
     pub array: ArrayId,
     /// Its slot there.
     pub slot: u32,
+    /// The lane it serves.
+    pub lane: u32,
     /// Its process.
     pub pid: u32,
     /// Its enrolment.
@@ -77,7 +80,7 @@ impl Desk {
                 want,
                 ahead,
             } => {
-                self.take_commits(ledger, peer, id, &commits, now)?;
+                self.take_commits(ledger, peer, id, commits, now)?;
                 if want > 0 && !(ahead && self.keep_back(ledger, peer)?) {
                     self.give_claim(ledger, peer, id, want, now)?;
                 }
@@ -90,13 +93,25 @@ impl Desk {
                 position,
                 attempt,
                 log_offset,
+                progress,
+                load,
             } => {
+                let known = agent
+                    .running
+                    .filter(|r| (r.position, r.attempt) == (position, attempt));
                 agent.running = Some(RunningTask {
                     position,
                     attempt,
                     log_offset,
-                    since: now.0,
+                    since: known.map_or(now.0, |known| known.since),
+                    progress,
+                    load,
                 });
+                if known.is_some()
+                    && let Some(array) = self.arrays.get_mut(&agent.array)
+                {
+                    array.news();
+                }
             }
             FromAgent::Heartbeat => {}
             FromAgent::Broken { why } => self.lower_isolation(peer, &why),
@@ -109,17 +124,24 @@ impl Desk {
         ledger: &mut SqliteLedger,
         peer: PeerId,
         id: AgentId,
-        commits: &[Commit],
+        mut commits: Vec<Commit>,
         now: UnixMicros,
     ) -> Result<(), LedgerError> {
         if commits.is_empty() {
             return Ok(());
         }
+        for commit in &mut commits {
+            commit.failed_calls = self.failed_calls.take(&Caller {
+                agent: id,
+                position: commit.position,
+                token: commit.token,
+            });
+        }
         // Only a task that ran proves that sandboxes can be had.
         self.isolation_known |= commits
             .iter()
             .any(|c| c.report.ending.cause != Cause::LaunchFailed);
-        for (commit, verdict) in commits.iter().zip(ledger.commit(id, commits, now)?) {
+        for (commit, verdict) in commits.iter().zip(ledger.commit(id, &commits, now)?) {
             if let Err(illegal) = verdict {
                 eprintln!(
                     "agent {}: task {} was not committed: {illegal}",
@@ -139,24 +161,57 @@ impl Desk {
             agent.running = None;
         }
         self.wake(peer);
-        Ok(())
+        self.halt_if_too_many_failed(ledger, peer, now)
     }
 
-    /// A task of this agent's array may be claimable again.
-    fn wake(&mut self, peer: PeerId) {
-        if let Some(agent) = self.agents.get(&peer)
-            && let Some(array) = self.arrays.get_mut(&agent.array)
-        {
-            array.asleep_until = None;
+    /// Before anything more is claimed: too many failures end the array.
+    fn halt_if_too_many_failed(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        now: UnixMicros,
+    ) -> Result<(), LedgerError> {
+        let Some(agent) = self.agents.get(&peer) else {
+            return Ok(());
+        };
+        let array = self.arrays.get(&agent.array);
+        let Some(most) = array
+            .filter(|a| a.intent == Intent::Run)
+            .and_then(|a| a.submission.launch.max_failures)
+        else {
+            return Ok(());
+        };
+        let id = agent.array.clone();
+        let Some(record) = ledger.array(&id)? else {
+            return Ok(());
+        };
+        match most.exceeded_by(record.counts.failed, record.counts.total()) {
+            true => self.close_array(ledger, &id, Intent::Halted, None, now),
+            false => Ok(()),
         }
+    }
+
+    /// A task of this agent's lane may be claimable again.
+    fn wake(&mut self, peer: PeerId) {
+        if let Some(lane) = self.lane_of(peer) {
+            lane.asleep_until = None;
+        }
+    }
+
+    fn lane_of(&mut self, peer: PeerId) -> Option<&mut LiveLane> {
+        let agent = self.agents.get(&peer)?;
+        let array = self.arrays.get_mut(&agent.array)?;
+        array.lanes.get_mut(agent.lane as usize)
     }
 
     /// Whether the last few tasks are kept for agents that have nothing to do; the agent is told.
     fn keep_back(&mut self, ledger: &mut SqliteLedger, peer: PeerId) -> Result<bool, LedgerError> {
-        let array = &self.agents[&peer].array;
-        let agents = self.arrays.get(array).map_or(0, |a| a.slots.len() as u64);
-        let pending = ledger.array(array)?.map_or(0, |r| r.counts.pending);
-        let keep = pending < agents;
+        let Some((record, nth)) = self.record_for(ledger, peer)? else {
+            return Ok(false);
+        };
+        let pending = record.lanes.get(nth).map_or(0, |lane| lane.pending);
+        let agents = self.lane_of(peer).map_or(0, |lane| lane.agents);
+        let keep = pending < u64::from(agents);
         if keep {
             let nothing = Claim {
                 token: Token(0),
@@ -169,6 +224,19 @@ impl Desk {
         Ok(keep)
     }
 
+    /// The array that an agent serves, as the ledger has it, and the agent's lane.
+    fn record_for(
+        &self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+    ) -> Result<Option<(ArrayRecord, usize)>, LedgerError> {
+        let Some(agent) = self.agents.get(&peer) else {
+            return Ok(None);
+        };
+        let record = ledger.array(&agent.array)?;
+        Ok(record.map(|record| (record, agent.lane as usize)))
+    }
+
     /// Answers a wish for tasks: with a claim, with a wait, or with the end.
     fn give_claim(
         &mut self,
@@ -178,18 +246,20 @@ impl Desk {
         want: u32,
         now: UnixMicros,
     ) -> Result<(), LedgerError> {
-        let array_id = self.agents[&peer].array.clone();
-        let Some(record) = ledger.array(&array_id)? else {
+        let Some((record, nth)) = self.record_for(ledger, peer)? else {
             return Ok(());
         };
-        let Some(array) = self.arrays.get_mut(&array_id) else {
+        let Some(array) = self.arrays.get_mut(&record.submitted.id) else {
             return Ok(());
         };
-        let agents = u32::try_from(array.slots.len()).unwrap_or(u32::MAX);
-        let share = fair_share(want, record.counts.pending, agents);
-        let claim = match share {
+        let is_running_out = array.is_running_out(now);
+        let Some(lane) = array.lanes.get_mut(nth) else {
+            return Ok(());
+        };
+        let pending = record.lanes.get(nth).map_or(0, |lane| lane.pending);
+        let claim = match fair_share(want, pending, lane.agents) {
             0 => None,
-            _ if array.is_running_out(now) => None,
+            _ if is_running_out => None,
             share => Some(ledger.claim(id, share, now)?),
         };
         match claim {
@@ -198,9 +268,9 @@ impl Desk {
             }
             Some(claim) => {
                 let due = claim.next_due;
-                array.asleep_until = due;
+                lane.asleep_until = due;
                 if due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS) {
-                    array.parked.push((peer, want));
+                    lane.parked.push((peer, want));
                 } else {
                     self.retire(peer);
                 }
@@ -214,7 +284,7 @@ impl Desk {
         if let Some(agent) = self.agents.get_mut(&peer) {
             agent.retired = true;
             if let Some(array) = self.arrays.get_mut(&agent.array) {
-                array.slots.remove(&agent.slot);
+                array.free_slot(agent.slot, agent.lane);
             }
         }
         self.peers.send(peer, &ToAgent::Retire);
@@ -230,10 +300,13 @@ impl Desk {
         let Some(array) = self.arrays.get_mut(id) else {
             return Ok(());
         };
-        if array.parked.is_empty() || array.asleep_until.is_some_and(|t| t > now) {
-            return Ok(());
+        let mut waiting = Vec::new();
+        for lane in &mut array.lanes {
+            if lane.asleep_until.is_none_or(|t| t <= now) {
+                waiting.append(&mut lane.parked);
+            }
         }
-        for (peer, want) in std::mem::take(&mut array.parked) {
+        for (peer, want) in waiting {
             if let Some(agent) = self.agents.get(&peer).map(|a| a.id) {
                 self.give_claim(ledger, peer, agent, want, now)?;
             }
@@ -254,10 +327,12 @@ impl Desk {
         agent.kill();
         if let Some(array) = self.arrays.get_mut(&agent.array) {
             if !agent.retired {
-                array.slots.remove(&agent.slot);
+                array.free_slot(agent.slot, agent.lane);
             }
-            array.parked.retain(|(p, _)| *p != peer);
-            array.asleep_until = None;
+            if let Some(lane) = array.lanes.get_mut(agent.lane as usize) {
+                lane.parked.retain(|(p, _)| *p != peer);
+                lane.asleep_until = None;
+            }
             if !agent.built && !agent.broken {
                 let log = self.home.host_log();
                 array.start_failed(|| {
@@ -268,6 +343,7 @@ impl Desk {
                 });
             }
         }
+        self.failed_calls.forget(agent.id);
         ledger.end_agent(agent.id, now)?;
         Ok(())
     }

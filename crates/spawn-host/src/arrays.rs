@@ -9,6 +9,7 @@ use spawn_core::supervise::notice_of;
 use spawn_core::task::Intent;
 use spawn_local::submission::Submission;
 use spawn_ports::ledger::ArrayRecord;
+use spawn_spec::Lane;
 
 use crate::peers::PeerId;
 
@@ -26,16 +27,12 @@ pub struct LiveArray {
     pub deadline: UnixMicros,
     /// Whether it is still wanted.
     pub intent: Intent,
-    /// Tasks waiting to be claimed.
-    pub pending: u64,
     /// Tasks without an outcome.
     pub unfinished: u64,
+    /// The kinds of worker it needs.
+    pub lanes: Vec<LiveLane>,
     /// Slots that have an agent.
     pub slots: BTreeSet<u32>,
-    /// Nothing is claimable before (backoff).
-    pub asleep_until: Option<UnixMicros>,
-    /// Agents that wait for a claim, and what they asked for.
-    pub parked: Vec<(PeerId, u32)>,
     /// Commands that wait for it, and whether each has seen the newest state.
     pub waiters: Vec<Waiter>,
     /// Agents in a row that ended before they were ready.
@@ -44,6 +41,25 @@ pub struct LiveArray {
     pub held_up: Option<String>,
     /// When to try again all the same; `None` if that would be of no use.
     pub retry_start_at: Option<UnixMicros>,
+}
+
+/// A kind of worker of a live array.
+#[derive(Debug)]
+pub struct LiveLane {
+    /// What its workers are, and which tasks they run.
+    pub spec: Lane,
+    /// The position of its first task.
+    pub first_position: u64,
+    /// Tasks waiting to be claimed.
+    pub pending: u64,
+    /// Tasks that are claimed.
+    pub running: u64,
+    /// Agents that hold a slot.
+    pub agents: u32,
+    /// Nothing is claimable before (backoff).
+    pub asleep_until: Option<UnixMicros>,
+    /// Agents that wait for a claim, and what they asked for.
+    pub parked: Vec<(PeerId, u32)>,
 }
 
 /// A command that waits for an array.
@@ -57,20 +73,41 @@ pub struct Waiter {
     pub told: Instant,
 }
 
+impl LiveLane {
+    /// Whether another agent would find something to do.
+    fn wants_agent(&self, now: UnixMicros) -> bool {
+        self.pending > self.parked.len() as u64
+            && self.asleep_until.is_none_or(|t| t <= now)
+            && u64::from(self.agents) < self.pending + self.running
+    }
+}
+
 impl LiveArray {
     /// An array as the ledger has it.
     pub fn new(record: &ArrayRecord) -> Result<LiveArray, serde_json::Error> {
-        let submission = serde_json::from_str(&record.submitted.spec)?;
+        let submission: Submission = serde_json::from_str(&record.submitted.spec)?;
+        let mut first_position = 0;
+        let lanes = submission.launch.all_lanes().into_iter().map(|spec| {
+            let lane = LiveLane {
+                first_position,
+                pending: 0,
+                running: 0,
+                agents: 0,
+                asleep_until: None,
+                parked: Vec::new(),
+                spec,
+            };
+            first_position += lane.spec.indices.len();
+            lane
+        });
         let mut array = LiveArray {
             id: record.submitted.id.clone(),
-            submission,
             deadline: record.submitted.deadline,
             intent: record.intent,
-            pending: 0,
             unfinished: 0,
+            lanes: lanes.collect(),
+            submission,
             slots: BTreeSet::new(),
-            asleep_until: None,
-            parked: Vec::new(),
             waiters: Vec::new(),
             failed_starts: 0,
             held_up: None,
@@ -83,8 +120,25 @@ impl LiveArray {
     /// Takes over what the ledger says now.
     pub fn refresh(&mut self, record: &ArrayRecord) {
         self.intent = record.intent;
-        self.pending = record.counts.pending;
+        self.deadline = record.submitted.deadline;
         self.unfinished = record.counts.pending + record.counts.running;
+        for (lane, counts) in self.lanes.iter_mut().zip(&record.lanes) {
+            lane.pending = counts.pending;
+            lane.running = counts.running;
+        }
+        self.news();
+    }
+
+    /// Whether the ledger says something else than is known here.
+    pub fn differs_from(&self, record: &ArrayRecord) -> bool {
+        let lanes = self.lanes.iter().map(|l| (l.pending, l.running));
+        self.intent != record.intent
+            || self.unfinished != record.counts.pending + record.counts.running
+            || lanes.ne(record.lanes.iter().map(|l| (l.pending, l.running)))
+    }
+
+    /// Commands that wait have not seen everything any more.
+    pub fn news(&mut self) {
         for waiter in &mut self.waiters {
             waiter.stale = true;
         }
@@ -98,9 +152,7 @@ impl LiveArray {
     /// Starts no more agents, and lets whoever waits know why.
     pub fn hold_up(&mut self, why: String) {
         self.held_up = Some(why);
-        for waiter in &mut self.waiters {
-            waiter.stale = true;
-        }
+        self.news();
     }
 
     /// One more agent in a row did not get to run a task; after some of them the array is held up.
@@ -120,9 +172,23 @@ impl LiveArray {
         }
     }
 
-    /// The lowest slot without an agent.
-    pub fn free_slot(&self) -> u32 {
-        (0..).find(|s| !self.slots.contains(s)).unwrap_or(u32::MAX)
+    /// Takes the lowest free slot for an agent of this lane.
+    pub fn take_slot(&mut self, lane: u32) -> u32 {
+        let slot = (0..).find(|s| !self.slots.contains(s)).unwrap_or(u32::MAX);
+        self.slots.insert(slot);
+        if let Some(lane) = self.lanes.get_mut(lane as usize) {
+            lane.agents += 1;
+        }
+        slot
+    }
+
+    /// An agent leaves its slot.
+    pub fn free_slot(&mut self, slot: u32, lane: u32) {
+        if self.slots.remove(&slot)
+            && let Some(lane) = self.lanes.get_mut(lane as usize)
+        {
+            lane.agents -= 1;
+        }
     }
 
     /// How long before the deadline scripts are told to stop, in milliseconds.
@@ -136,44 +202,47 @@ impl LiveArray {
         now.plus_millis(self.ttl_notice_millis()) >= self.deadline
     }
 
-    /// Whether another agent would find something to do.
-    pub fn wants_agent(&self, now: UnixMicros) -> bool {
-        let idle = self.parked.len() as u64;
-        self.intent == Intent::Run
+    /// The lane that wants another agent most, if any would find something to do.
+    pub fn neediest_lane(&self, now: UnixMicros) -> Option<u32> {
+        let is_open = self.intent == Intent::Run
             && (self.held_up.is_none() || self.retry_start_at.is_some_and(|t| t <= now))
-            && self.pending > idle
-            && self.asleep_until.is_none_or(|t| t <= now)
-            && (self.slots.len() as u64) < self.unfinished
-            && !self.is_running_out(now)
+            && !self.is_running_out(now);
+        if !is_open {
+            return None;
+        }
+        let wanting = self.lanes.iter().zip(0u32..);
+        wanting
+            .filter(|(lane, _)| lane.wants_agent(now))
+            .min_by_key(|(lane, _)| lane.agents)
+            .map(|(_, nth)| nth)
     }
 }
 
-/// Which array gets the next agent, if any: those with a width of their own first, then the one
-/// with the fewest agents of those that share the machine's cores.
+/// Which array gets the next agent, and for which of its lanes, if any: those with a width of
+/// their own first, then the one with the fewest agents of those that share the machine's cores.
 pub fn next_to_serve<'a>(
     arrays: impl Iterator<Item = &'a LiveArray>,
     cores: u32,
     now: UnixMicros,
-) -> Option<&'a ArrayId> {
+) -> Option<(&'a ArrayId, u32)> {
     let mut sharing = 0u32;
-    let mut neediest: Option<&LiveArray> = None;
+    let mut neediest: Option<(&LiveArray, u32)> = None;
     for array in arrays {
         let agents = u32::try_from(array.slots.len()).unwrap_or(u32::MAX);
-        match array.asked_width() {
-            Some(width) => {
-                if agents < width && array.wants_agent(now) {
-                    return Some(&array.id);
-                }
-            }
-            None => {
+        let lane = array.neediest_lane(now);
+        match (array.asked_width(), lane) {
+            (Some(width), Some(lane)) if agents < width => return Some((&array.id, lane)),
+            (Some(_), _) => {}
+            (None, lane) => {
                 sharing += agents;
-                if array.wants_agent(now)
-                    && neediest.is_none_or(|n| array.slots.len() < n.slots.len())
+                if let Some(lane) = lane
+                    && neediest.is_none_or(|(n, _)| array.slots.len() < n.slots.len())
                 {
-                    neediest = Some(array);
+                    neediest = Some((array, lane));
                 }
             }
         }
     }
-    neediest.filter(|_| sharing < cores).map(|a| &a.id)
+    let (array, lane) = neediest.filter(|_| sharing < cores)?;
+    Some((&array.id, lane))
 }

@@ -23,11 +23,10 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
 use crate::arrays::{self, LiveArray, Waiter};
+use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
 use crate::starting::{AgentStartError, Spare};
 
-/// An agent that is silent this long is given up: its lease is over.
-pub(crate) const LEASE: Duration = Duration::from_secs(45);
 /// An agent's process that could not be started is tried again after this long.
 const START_AGAIN_MILLIS: u64 = 1_000;
 /// How long a host that is asked to end waits for its agents.
@@ -51,6 +50,9 @@ pub(crate) struct Desk {
     pub(crate) endpoint: EndpointHandle,
     pub(crate) endpoint_port: u16,
     pub(crate) credentials: Credentials,
+    pub(crate) failed_calls: FailedCalls,
+    /// How long an agent may be silent before it is given up: its lease is over.
+    pub(crate) lease: Duration,
     pub(crate) isolation: Isolation,
     pub(crate) isolation_known: bool,
     /// Whether control groups can be made here, once that was asked.
@@ -77,7 +79,8 @@ impl Desk {
     pub(crate) fn parked_are_due(&self, now: UnixMicros) -> bool {
         self.arrays
             .values()
-            .any(|a| !a.parked.is_empty() && a.asleep_until.is_none_or(|t| t <= now))
+            .flat_map(|a| &a.lanes)
+            .any(|l| !l.parked.is_empty() && l.asleep_until.is_none_or(|t| t <= now))
     }
 
     pub(crate) fn hear(
@@ -145,15 +148,8 @@ impl Desk {
         let ids: Vec<ArrayId> = self.arrays.keys().cloned().collect();
         for id in ids {
             if let Some(record) = ledger.array(&id)? {
-                let array = self.arrays.get_mut(&id).filter(|a| {
-                    (a.pending, a.unfinished, a.intent)
-                        != (
-                            record.counts.pending,
-                            record.counts.pending + record.counts.running,
-                            record.intent,
-                        )
-                });
-                if let Some(array) = array {
+                let array = self.arrays.get_mut(&id);
+                if let Some(array) = array.filter(|a| a.differs_from(&record)) {
                     array.refresh(&record);
                 }
             }
@@ -174,7 +170,11 @@ impl Desk {
         let record = ledger.close(id, intent, now)?;
         if let Some(array) = self.arrays.get_mut(id) {
             array.refresh(&record);
-            for (peer, _) in std::mem::take(&mut array.parked) {
+            let parked = array
+                .lanes
+                .iter_mut()
+                .map(|l| std::mem::take(&mut l.parked));
+            for (peer, _) in parked.flatten() {
                 self.peers.send(peer, &ToAgent::Retire);
             }
         }
@@ -203,15 +203,16 @@ impl Desk {
         }
         let now = wall_clock::now();
         let next = |desk: &Desk| {
-            let id = arrays::next_to_serve(desk.arrays.values(), desk.cores, now).cloned()?;
-            (desk.isolation > Isolation::Shared || desk.may_share_tmp(&id)).then_some(id)
+            let (id, lane) = arrays::next_to_serve(desk.arrays.values(), desk.cores, now)?;
+            let is_apart = desk.isolation > Isolation::Shared;
+            (is_apart || desk.may_share_tmp(id)).then(|| (id.clone(), lane))
         };
         if next(self).is_none() {
             return Ok(());
         }
         ledger.group(|ledger| {
-            while let Some(id) = next(self) {
-                match self.start_agent(ledger, &id, now) {
+            while let Some((id, lane)) = next(self) {
+                match self.start_agent(ledger, &id, lane, now) {
                     Ok(()) => {}
                     Err(AgentStartError::Ledger(e)) => return Err(e),
                     Err(e) => {
@@ -285,8 +286,9 @@ impl Desk {
             if array.unfinished > 0 && array.intent == Intent::Run {
                 wake = wake.min(until(array.deadline));
             }
-            let naps = [array.asleep_until, array.retry_start_at];
-            for at in naps.into_iter().flatten().filter(|at| *at > now) {
+            let naps = array.lanes.iter().map(|l| l.asleep_until);
+            let naps = naps.chain([array.retry_start_at]);
+            for at in naps.flatten().filter(|at| *at > now) {
                 wake = wake.min(until(at));
             }
             let reads = |w: &&Waiter| w.stale && !self.peers.is_backed_up(w.peer);
@@ -295,7 +297,7 @@ impl Desk {
             }
         }
         if !self.agents.is_empty() {
-            wake = wake.min(LEASE / 4);
+            wake = wake.min(self.lease / 4);
         }
         if let Some(until) = self.draining_until {
             wake = wake.min(until.saturating_duration_since(Instant::now()));
@@ -341,7 +343,7 @@ impl Desk {
     pub(crate) fn silent_agents(&self) -> Vec<PeerId> {
         self.agents
             .iter()
-            .filter(|(_, a)| a.heard.elapsed() > LEASE)
+            .filter(|(_, a)| a.heard.elapsed() > self.lease)
             .map(|(peer, _)| *peer)
             .collect()
     }

@@ -21,12 +21,19 @@ use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::arrays::LiveArray;
-use crate::desk::{Desk, LEASE};
+use crate::desk::Desk;
+use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError};
 
 /// An idle host ends after this long, unless `SPAWN_IDLE_SECONDS` says otherwise.
 const IDLE: Duration = Duration::from_secs(900);
+/// Time enough for whoever started it to be heard.
+const SHORTEST_IDLE: Duration = Duration::from_secs(2);
+/// An agent that is silent this long is given up, unless `SPAWN_LEASE_SECONDS` says otherwise.
+const LEASE: Duration = Duration::from_secs(45);
+/// Agents speak at least every half of this.
+const SHORTEST_LEASE: Duration = Duration::from_secs(4);
 
 /// The host: the ledger, and the desk where everything else happens.
 pub struct Host {
@@ -54,6 +61,7 @@ impl Host {
         endpoint: EndpointHandle,
         endpoint_port: u16,
         credentials: Credentials,
+        failed_calls: FailedCalls,
         lock: HostLock,
     ) -> Result<Host, StartError> {
         let io = |source: io::Error| StartError::Io {
@@ -90,6 +98,8 @@ impl Host {
             endpoint,
             endpoint_port,
             credentials,
+            failed_calls,
+            lease: seconds("SPAWN_LEASE_SECONDS", LEASE, SHORTEST_LEASE)?,
             isolation: wanted_isolation()?,
             isolation_known: false,
             limits: OnceCell::new(),
@@ -105,7 +115,7 @@ impl Host {
             desk,
             durability: Durability::ProcessCrash,
             signals,
-            idle_limit: idle_limit()?,
+            idle_limit: seconds("SPAWN_IDLE_SECONDS", IDLE, SHORTEST_IDLE)?,
             busy_at: Instant::now(),
             _lock: lock,
         })
@@ -124,7 +134,7 @@ impl Host {
             let wake = self.desk.next_wake(self.idle_limit);
             let began = Instant::now();
             let round = self.desk.peers.wait(wake).map_err(storage)?;
-            if began.elapsed() > Duration::from_millis(wake) + LEASE / 4 {
+            if began.elapsed() > Duration::from_millis(wake) + self.desk.lease / 4 {
                 // It was the host that was away, not its agents.
                 self.desk.trust_all_agents();
             }
@@ -245,14 +255,14 @@ fn wanted_isolation() -> Result<Isolation, StartError> {
     }
 }
 
-fn idle_limit() -> Result<Duration, StartError> {
-    match std::env::var("SPAWN_IDLE_SECONDS") {
-        Err(_) => Ok(IDLE),
+/// A length of time that a variable may set; never less than `least`.
+fn seconds(name: &'static str, usual: Duration, least: Duration) -> Result<Duration, StartError> {
+    match std::env::var(name) {
+        Err(_) => Ok(usual),
         Ok(text) => match text.parse::<u64>() {
-            // Time enough for whoever started it to be heard.
-            Ok(seconds) => Ok(Duration::from_secs(seconds.max(2))),
+            Ok(seconds) => Ok(Duration::from_secs(seconds).max(least)),
             Err(_) => Err(StartError::Setting {
-                name: "SPAWN_IDLE_SECONDS",
+                name,
                 value: text,
                 expected: "a number of seconds",
             }),

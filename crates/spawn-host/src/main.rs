@@ -5,7 +5,8 @@
 //! group commit that costs a busy host no more than a quiet one.
 //!
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
-//!   [`agents`]: what agents say. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
+//!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
+//!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
@@ -13,11 +14,14 @@
 mod agents;
 mod arrays;
 mod desk;
+mod failed_calls;
 mod host;
+mod interventions;
 mod peers;
 mod serving;
 mod starting;
 mod startup;
+mod stories;
 
 use std::path::PathBuf;
 

@@ -19,9 +19,10 @@ use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewArray, TaskRow};
 use crate::arrays::{LiveArray, Waiter};
 use crate::desk::Desk;
 use crate::peers::PeerId;
+use crate::stories::{GROUPED, calls_in_groups, failures_in_groups};
 
 /// Failures shown with a status.
-const FAILURES: u32 = 10;
+const FAILURES: usize = 10;
 
 impl Desk {
     /// Serves one request. A refusal is an answer; it never holds up the round.
@@ -66,6 +67,14 @@ impl Desk {
                 Answer::Tasks(with_slots(ledger, rows)?)
             }
             Request::Attempts { id, position } => Answer::Attempts(ledger.attempts(&id, position)?),
+            Request::Explain { id, position } => self.explain(ledger, &id, position)?,
+            Request::Interrupt {
+                id,
+                which,
+                notice_ms,
+            } => self.interrupt(ledger, id.as_ref(), &which, notice_ms)?,
+            Request::Extend { id, by_ms } => self.extend(ledger, &id, by_ms, now)?,
+            Request::Retry { id, which, ttl_ms } => self.retry(ledger, &id, &which, ttl_ms, now)?,
             Request::Close {
                 id,
                 intent,
@@ -165,15 +174,18 @@ impl Desk {
             }
         }
         workers.sort_by_key(|w| w.agent.enrolled.slot);
+        let mut failures = match record.counts.failed {
+            0 => Vec::new(),
+            _ => ledger.recent_failures(id, GROUPED)?,
+        };
+        let failure_groups = failures_in_groups(&failures);
+        let failures_grouped = failures.len() as u64;
+        failures.truncate(FAILURES);
         Ok(ArrayStatus {
-            failures: match record.counts.failed {
-                0 => Vec::new(),
-                _ => {
-                    let rows = ledger.recent_failures(id, FAILURES)?;
-                    with_slots(ledger, rows)?
-                }
-            },
-            record,
+            failures: with_slots(ledger, failures)?,
+            failure_groups,
+            failures_grouped,
+            call_groups: calls_in_groups(ledger, id)?,
             workers,
             held_up: self
                 .arrays
@@ -181,6 +193,7 @@ impl Desk {
                 .filter(|a| a.unfinished > 0)
                 .and_then(|a| a.held_up.clone()),
             now: wall_clock::now().0,
+            record,
         })
     }
 
@@ -211,7 +224,10 @@ impl Desk {
 }
 
 /// Rows with the slots of their agents, each agent looked up once.
-fn with_slots(ledger: &mut SqliteLedger, rows: Vec<TaskRow>) -> Result<Vec<TaskLine>, LedgerError> {
+pub(crate) fn with_slots(
+    ledger: &mut SqliteLedger,
+    rows: Vec<TaskRow>,
+) -> Result<Vec<TaskLine>, LedgerError> {
     let mut slots: HashMap<AgentId, Option<u32>> = HashMap::new();
     rows.into_iter()
         .map(|row| {

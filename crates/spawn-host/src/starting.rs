@@ -51,6 +51,7 @@ impl Desk {
         &mut self,
         ledger: &mut SqliteLedger,
         array_id: &ArrayId,
+        lane: u32,
         now: UnixMicros,
     ) -> Result<(), AgentStartError> {
         let Spare { peer, pid } = match self.spare.take() {
@@ -63,11 +64,11 @@ impl Desk {
         if array.retry_start_at.take().is_some() {
             array.held_up = None;
         }
-        let slot = array.free_slot();
-        array.slots.insert(slot);
+        let slot = array.take_slot(lane);
         let enrolment = NewAgent {
             array: array_id.clone(),
             slot,
+            lane,
             pid,
             pid_started: processes::process(pid as i32).map_or(0, |p| p.started),
             boot: self.boot.clone(),
@@ -76,15 +77,16 @@ impl Desk {
                 false => worker_name::of_slot(&array.submission.launch.name, slot),
             },
         };
-        let limits = limits_of(array);
+        let limits = limits_of(array, lane);
         let id = ledger.enroll(&enrolment, now)?;
         let group = self.limit(pid, limits);
-        let job = self.job(&self.arrays[array_id], id, slot, group, now);
+        let job = self.job(&self.arrays[array_id], id, (slot, lane), group, now);
         self.ending.insert(pid as i32, self.home.worker(id));
         self.peers.send(peer, &ToAgent::Job(Box::new(job)));
         let agent = Agent {
             array: array_id.clone(),
             slot,
+            lane,
             pid,
             id,
             built: false,
@@ -125,7 +127,7 @@ impl Desk {
         &self,
         array: &LiveArray,
         id: AgentId,
-        slot: u32,
+        (slot, lane): (u32, u32),
         group: Option<Group>,
         now: UnixMicros,
     ) -> Job {
@@ -138,10 +140,14 @@ impl Desk {
             Program::Command { argv } => (argv.clone(), None),
         };
         let path = |p: std::path::PathBuf| p.to_string_lossy().into_owned();
+        let lane = &array.lanes[lane as usize];
         Job {
             array: array.id.clone(),
             name: launch.name.clone(),
-            indices: launch.indices.clone(),
+            indices: lane.spec.indices.clone(),
+            first_position: lane.first_position,
+            total: launch.indices.len(),
+            rows: launch.has_rows.then(|| path(self.home.rows(&array.id))),
             agent: id,
             slot,
             fresh: array.fresh(),
@@ -153,10 +159,13 @@ impl Desk {
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
             ttl_notice_ms: array.ttl_notice_millis(),
+            heartbeat_ms: (self.lease / 4).as_millis() as u64,
             umask: array.submission.umask,
             open_files: self.open_files,
             group,
             ttl_ms: array.deadline.micros_since(now) / 1000,
+            // Of the longest-lived lane the array's own deadline is the end.
+            worker_ttl_ms: Some(lane.spec.ttl_ms).filter(|ttl| *ttl < launch.ttl_ms),
             job_dir: path(self.home.job(&array.id)),
             worker_dir: path(self.home.worker(id)),
             bin_dir: path(self.home.bin()),
@@ -209,8 +218,9 @@ impl Desk {
 }
 
 /// The processors and memory of the instance type that was asked for, if it is a known one.
-fn limits_of(array: &LiveArray) -> Option<Limits> {
-    let shape = array.submission.launch.instance_type.as_ref()?.shape()?;
+fn limits_of(array: &LiveArray, lane: u32) -> Option<Limits> {
+    let lane = array.lanes.get(lane as usize)?;
+    let shape = lane.spec.instance_type.as_ref()?.shape()?;
     Some(Limits {
         cpus: shape.vcpus,
         memory_bytes: shape.memory_mib << 20,

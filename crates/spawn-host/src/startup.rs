@@ -18,6 +18,7 @@ use spawn_local::sandbox::{processes, tidy};
 use spawn_local::wall_clock;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
+use crate::failed_calls::FailedCalls;
 use crate::host::Host;
 
 /// Why there is no host.
@@ -90,12 +91,13 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
         .local_addr()
         .map_err(failed("listen for the endpoint"))?
         .port();
+    let failed_calls = FailedCalls::default();
     let endpoint = spawn_endpoint::start(
         listener,
         EndpointConfig {
             dir: home.aws(),
             credentials: credentials.clone(),
-            on_request: None,
+            on_request: Some(failed_calls.hook()),
         },
     )?;
     let socket = listen(&home).map_err(failed(format!("listen on {}", home.socket().display())))?;
@@ -108,6 +110,7 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
         endpoint,
         port,
         credentials,
+        failed_calls,
         lock,
     )?;
     // The command that started us reads to the end of this.

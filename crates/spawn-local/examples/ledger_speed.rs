@@ -78,6 +78,7 @@ fn enrolled(
             total,
             budgets: Budgets::default(),
             deadline: UnixMicros(i64::MAX),
+            lanes: Vec::new(),
         },
         UnixMicros(1),
     )?;
@@ -85,6 +86,7 @@ fn enrolled(
         &NewAgent {
             array: id.clone(),
             slot: 0,
+            lane: 0,
             pid: 1,
             pid_started: 1,
             boot: "boot".to_owned(),
@@ -134,6 +136,8 @@ fn claim_and_commit(
             started_at: now,
             ended_at: now,
             log: LogSpan { offset: 0, len: 64 },
+            usage: None,
+            failed_calls: Vec::new(),
         })
         .collect();
     let answers = ledger.commit(agent, &commits, now)?;

@@ -152,6 +152,11 @@ impl Home {
         self.array(id).join("job")
     }
 
+    /// The rows of one array's tasks.
+    pub fn rows(&self, id: &ArrayId) -> PathBuf {
+        self.job(id).join(crate::rows::FILE)
+    }
+
     /// One agent's log.
     pub fn log(&self, id: &ArrayId, agent: AgentId) -> PathBuf {
         self.array(id).join("logs").join(format!("{}.log", agent.0))

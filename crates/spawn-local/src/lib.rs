@@ -2,16 +2,19 @@
 //! protocol between the commands, the host and the agents.
 //!
 //! - [`home`]: where everything lives. [`submission`]: what the ledger keeps of a launch.
+//! - [`caller`]: which task calls the endpoint.
 //! - [`ledger`]: the SQLite ledger; the host is its one writer.
 //! - [`wire`]: what commands, host and agents say. [`host_client`]: how a command reaches the
 //!   host, starting it where none runs.
 //! - [`sandbox`]: the worker: namespaces, the init inside, cleaning up. [`task_log`]: one log
-//!   per agent, a region per attempt.
+//!   per agent, a region per attempt. [`rows`]: the rows of a parameter file, as tasks find them.
 
+pub mod caller;
 pub mod endpoint_env;
 pub mod home;
 pub mod host_client;
 pub mod ledger;
+pub mod rows;
 pub mod sandbox;
 pub mod submission;
 pub mod task_log;

@@ -284,7 +284,7 @@ fn a_newer_ledger_is_refused_with_both_versions() {
     ] {
         let error = said(opened);
         assert!(
-            error.contains("77") && error.contains("up to version 1"),
+            error.contains("77") && error.contains("up to version 2"),
             "{error}"
         );
         assert!(error.contains(path.to_str().unwrap()), "{error}");

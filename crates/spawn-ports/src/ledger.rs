@@ -10,15 +10,21 @@
 //! - Untouched tasks cost nothing: submitting and closing an array take the same time for ten
 //!   tasks and for a million.
 //! - A *position* (0-based, dense) addresses a task; the index the user sees belongs to the spec.
+//! - An array has one or more *lanes*: ranges of positions whose tasks need workers of one shape.
+//!   An agent serves one lane and is given that lane's tasks only.
 //! - A token is the whole proof of a lease; a commit is not asked which agent brings it.
 //! - Reading or closing an array that is not there is [`LedgerError::UnknownArray`], save for
 //!   [`Ledger::array`], which gives `None`.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::{Budgets, Spent};
 use spawn_core::counts::Counts;
+use spawn_core::index_set::IndexSet;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::{FailedCall, Usage};
 use spawn_core::outcome::{Ending, Report};
 use spawn_core::task::{Illegal, Intent, TaskState, Token};
 
@@ -40,8 +46,52 @@ pub struct NewArray {
     pub total: u64,
     /// What may be retried.
     pub budgets: Budgets,
-    /// Launch time plus TTL.
+    /// Launch time plus TTL; [`Ledger::extend`] and [`Ledger::reopen`] move it.
     pub deadline: UnixMicros,
+    /// How many tasks each lane has: the first positions are the first lane's, and so on. They add
+    /// up to `total`, each at least 1. Empty: one lane of all tasks.
+    #[serde(default)]
+    pub lanes: Vec<u64>,
+}
+
+impl NewArray {
+    /// The positions of each lane, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`] if the array has no tasks, more than the 2^63 - 1 that a ledger
+    /// can count, or lanes that do not make it up.
+    pub fn lane_ranges(&self) -> Result<Vec<Range<u64>>, LedgerError> {
+        if self.total == 0 || i64::try_from(self.total).is_err() {
+            return Err(LedgerError::Storage {
+                what: format!("an array cannot have {} tasks", self.total),
+                source: None,
+            });
+        }
+        if self.lanes.is_empty() {
+            return Ok(std::iter::once(0..self.total).collect());
+        }
+        let mut ranges = Vec::with_capacity(self.lanes.len());
+        let mut first: u64 = 0;
+        for tasks in &self.lanes {
+            let end = first.checked_add(*tasks).filter(|end| *end > first);
+            let end = end.filter(|end| *end <= self.total);
+            let end = end.ok_or_else(|| self.lanes_do_not_fit())?;
+            ranges.push(first..end);
+            first = end;
+        }
+        if first != self.total {
+            return Err(self.lanes_do_not_fit());
+        }
+        Ok(ranges)
+    }
+
+    fn lanes_do_not_fit(&self) -> LedgerError {
+        let NewArray { lanes, total, .. } = self;
+        LedgerError::Storage {
+            what: format!("lanes of {lanes:?} tasks are not an array of {total}"),
+            source: None,
+        }
+    }
 }
 
 /// An array as the ledger keeps it.
@@ -64,6 +114,18 @@ pub struct ArrayRecord {
     pub interrupted: u64,
     /// Attempts whose worker was lost, so far.
     pub workers_lost: u64,
+    /// The lanes, in order; at least one. Named apart, since what was submitted stands beside it.
+    #[serde(default, rename = "lane_counts")]
+    pub lanes: Vec<LaneCounts>,
+}
+
+/// What is to be done in one lane. In a closed array nothing is pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaneCounts {
+    /// Tasks that wait to be claimed, those in backoff included.
+    pub pending: u64,
+    /// Tasks that are claimed.
+    pub running: u64,
 }
 
 /// An agent that starts to serve an array.
@@ -73,6 +135,9 @@ pub struct NewAgent {
     pub array: ArrayId,
     /// Which of the array's slots it fills, 0-based.
     pub slot: u32,
+    /// Which of the array's lanes it serves, 0-based.
+    #[serde(default)]
+    pub lane: u32,
     /// Its process id on the worker.
     pub pid: u32,
     /// When that process started, in clock ticks since boot (`/proc/PID/stat` field 22): tells it
@@ -118,9 +183,10 @@ pub struct Claim {
     pub token: Token,
     /// The claimed tasks; empty if nothing is claimable now.
     pub tasks: Vec<ClaimedTask>,
-    /// When the next task comes out of its backoff, if `tasks` is empty and one waits.
+    /// When the next task of the agent's lane comes out of its backoff, if `tasks` is empty and
+    /// one waits.
     pub next_due: Option<UnixMicros>,
-    /// Tasks without an outcome, those claimed here included.
+    /// Tasks of the array without an outcome, those claimed here included.
     pub unfinished: u64,
 }
 
@@ -148,6 +214,12 @@ pub struct Commit {
     pub ended_at: UnixMicros,
     /// Its output.
     pub log: LogSpan,
+    /// What its script used, if it was started.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed while it ran, each kind once.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
 }
 
 /// One task as readers see it; untouched tasks look like any other.
@@ -167,7 +239,7 @@ pub struct TaskRow {
     pub started_at: Option<UnixMicros>,
     /// When the newest attempt ended.
     pub ended_at: Option<UnixMicros>,
-    /// Not claimable before.
+    /// Not claimable before, see [`spawn_core::task::is_due`].
     pub not_before: UnixMicros,
     /// What has been spent of the retry budgets.
     pub spent: Spent,
@@ -176,6 +248,12 @@ pub struct TaskRow {
     pub ending: Option<Ending>,
     /// The newest attempt's output, once committed.
     pub log: Option<LogSpan>,
+    /// What the newest attempt used, once committed.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed during the newest attempt, once committed.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
 }
 
 /// One execution of a task, as history.
@@ -193,6 +271,23 @@ pub struct AttemptRow {
     pub ending: Option<Ending>,
     /// Its output; `None` if its agent could not say.
     pub log: Option<LogSpan>,
+    /// What its script used; `None` if its agent could not say.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+    /// AWS calls that failed while it ran.
+    #[serde(default)]
+    pub failed_calls: Vec<FailedCall>,
+}
+
+/// Which tasks run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reopen {
+    /// Every failed one, those too that the array's deadline ended.
+    Failed,
+    /// Those at these positions, however they ended. Tasks that have not ended, and positions
+    /// outside the array, are passed over.
+    Positions(IndexSet),
 }
 
 /// Which tasks to read.
@@ -215,6 +310,14 @@ pub enum LedgerError {
     /// No such array.
     #[error("no array `{0}`")]
     UnknownArray(ArrayId),
+    /// The array is there, the lane is not.
+    #[error("array `{array}` has no lane {lane}")]
+    UnknownLane {
+        /// The array.
+        array: ArrayId,
+        /// What was asked for, 0-based.
+        lane: u32,
+    },
     /// No such agent, or it has ended.
     #[error("agent {} is not enrolled", .0.0)]
     UnknownAgent(AgentId),
@@ -258,7 +361,7 @@ pub trait Ledger {
     /// Every array that has a pending or running task, oldest first.
     fn unfinished(&mut self) -> Result<Vec<ArrayRecord>, LedgerError>;
 
-    /// Enrols an agent.
+    /// Enrols an agent. A lane that the array has not is [`LedgerError::UnknownLane`].
     fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError>;
 
     /// Every agent an array ever had, newest first, at most `limit`.
@@ -270,9 +373,9 @@ pub trait Ledger {
     /// Every agent that has not ended, of all arrays, oldest first.
     fn live_agents(&mut self) -> Result<Vec<AgentRecord>, LedgerError>;
 
-    /// Leases up to `want` tasks to `agent`: those handed back and due first, then fresh ones in
-    /// order of position. Those handed back come by the time they became due, then by position.
-    /// A closed array gives an empty claim.
+    /// Leases up to `want` tasks of its lane to `agent`: those handed back and due first
+    /// ([`spawn_core::task::is_due`]), then those never claimed in order of position. Those handed
+    /// back come by [`TaskRow::not_before`], then by position. A closed array gives an empty claim.
     fn claim(&mut self, agent: AgentId, want: u32, now: UnixMicros) -> Result<Claim, LedgerError>;
 
     /// Commits outcomes. One answer for each, in order; a refused one changes nothing and does
@@ -299,7 +402,7 @@ pub trait Ledger {
     /// second call gives none.
     fn end_agent(&mut self, agent: AgentId, now: UnixMicros) -> Result<Vec<u64>, LedgerError>;
 
-    /// Closes an array: [`Intent::Cancel`] or [`Intent::Expired`]. Pending tasks are closed at
+    /// Closes an array, for any intent but [`Intent::Run`]. Pending tasks are closed at
     /// once, running ones keep their leases. The first closing stands; closing an array that has
     /// ended changes nothing.
     fn close(
@@ -308,6 +411,23 @@ pub trait Ledger {
         intent: Intent,
         now: UnixMicros,
     ) -> Result<ArrayRecord, LedgerError>;
+
+    /// Moves the deadline of an array, and gives the array. Of one that has ended or is closed
+    /// nothing changes.
+    fn extend(&mut self, id: &ArrayId, deadline: UnixMicros) -> Result<ArrayRecord, LedgerError>;
+
+    /// Has ended tasks run again ([`spawn_core::task::Event::Reopen`]) and gives how many. The
+    /// array is open again ([`Intent::Run`], no end) with this deadline, and tasks that its closing
+    /// ended and that are not reopened keep the state and cause that it gave them. If no task is to
+    /// be reopened, nothing changes at all. A reopened task is handed back and due; one that was
+    /// never claimed is as one never touched.
+    fn reopen(
+        &mut self,
+        id: &ArrayId,
+        which: &Reopen,
+        deadline: UnixMicros,
+        now: UnixMicros,
+    ) -> Result<u64, LedgerError>;
 
     /// One task; `None` if the position is not in the array.
     fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, LedgerError>;
@@ -321,4 +441,9 @@ pub trait Ledger {
     /// Tasks that failed most recently, newest first (by end, then position). Tasks that their
     /// array's closing ended are not among them. Must not walk the tasks that did not fail.
     fn recent_failures(&mut self, id: &ArrayId, limit: u32) -> Result<Vec<TaskRow>, LedgerError>;
+
+    /// Succeeded tasks whose newest attempt had [`TaskRow::failed_calls`], in order of position.
+    /// Must not walk the others.
+    fn doubtful_successes(&mut self, id: &ArrayId, limit: u32)
+    -> Result<Vec<TaskRow>, LedgerError>;
 }

@@ -32,4 +32,4 @@ pub use policies::{Access, PolicyTemplate, SERVICES};
 pub use resolve::{LaunchContext, Resolved, resolve};
 pub use script::MAX_SCRIPT_BYTES;
 pub use shipping::{MAX_SHIPPED_BYTES, MAX_SHIPPED_FILES};
-pub use spec::{LaunchSpec, OnComplete, Program, Provider, ShippedFile};
+pub use spec::{Lane, LaunchSpec, OnComplete, Program, Provider, Row, ShippedFile};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use spawn_core::budgets::Budgets;
 use spawn_core::duration::Span;
 use spawn_core::index_set::{ArrayRequest, IndexSet};
 use spawn_core::instance_type::InstanceType;
@@ -15,7 +16,7 @@ use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
 use crate::flags::LaunchArgs;
 use crate::policies::parse_policies;
 use crate::program::{self, Work};
-use crate::spec::{LaunchSpec, OnComplete, Provider};
+use crate::spec::{LaunchSpec, OnComplete, Provider, Row};
 
 /// What the shell around a launch has.
 pub struct LaunchContext {
@@ -60,6 +61,9 @@ pub struct Resolved {
     pub tools: Vec<String>,
     /// How long `--wait` waits at most.
     pub wait_timeout: Option<Span>,
+    /// The rows of the parameter file, one for each task, in order of their indices; none without
+    /// such a file.
+    pub rows: Vec<Row>,
 }
 
 impl Resolved {
@@ -146,6 +150,10 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         tags,
         allow_shared_tmp: args.allow_shared_tmp,
         durable: args.durable,
+        budgets: Budgets::default(),
+        max_failures: None,
+        has_rows: false,
+        lanes: Vec::new(),
     };
     let unused = local_unused(args, spec.instance_type.as_ref());
     Ok(Resolved {
@@ -159,6 +167,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         buckets: mentions.buckets.into_iter().collect(),
         tools: mentions.tools.into_iter().map(str::to_owned).collect(),
         wait_timeout,
+        rows: Vec::new(),
     })
 }
 

@@ -1,8 +1,10 @@
 //! What a launch is, once every flag is read: the record the ledger keeps.
 
 use serde::{Deserialize, Serialize};
+use spawn_core::budgets::Budgets;
 use spawn_core::index_set::IndexSet;
 use spawn_core::instance_type::InstanceType;
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::tags::Tags;
 
 use crate::policies::PolicyTemplate;
@@ -63,6 +65,97 @@ pub struct LaunchSpec {
     /// Local: the ledger survives a loss of power.
     #[serde(default)]
     pub durable: bool,
+    /// What may be retried, and after which wait.
+    #[serde(default)]
+    pub budgets: Budgets,
+    /// The most tasks that may fail before nothing more is started.
+    #[serde(default)]
+    pub max_failures: Option<MaxFailures>,
+    /// Whether the tasks have rows of a parameter file: one [`Row`] for each index from 0 on.
+    #[serde(default)]
+    pub has_rows: bool,
+    /// The kinds of worker that rows with overrides need, each with its tasks. Empty: one kind, as
+    /// the fields above say.
+    #[serde(default)]
+    pub lanes: Vec<Lane>,
+}
+
+/// A kind of worker, and the tasks that need it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Its tasks. No index is in two lanes.
+    pub indices: IndexSet,
+    /// The EC2 instance type.
+    #[serde(default)]
+    pub instance_type: Option<InstanceType>,
+    /// Whether to use spot capacity.
+    #[serde(default)]
+    pub spot: bool,
+    /// The most to pay for spot capacity; USD for one machine and hour.
+    #[serde(default)]
+    pub spot_max_price: Option<f64>,
+    /// The longest one of its workers lives; milliseconds.
+    pub ttl_ms: u64,
+}
+
+/// What one row of a parameter file gives its task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The row's name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its parameters as the file has them, in the order of the file.
+    pub params: Vec<(String, String)>,
+    /// The variables that its task finds them in, ready to be exported.
+    pub vars: Vec<(String, String)>,
+    /// The longest one attempt of its task runs, where it is not the array's; milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+impl LaunchSpec {
+    /// The kinds of worker, at least one.
+    pub fn all_lanes(&self) -> Vec<Lane> {
+        match self.lanes.is_empty() {
+            true => vec![Lane {
+                indices: self.indices.clone(),
+                instance_type: self.instance_type.clone(),
+                spot: self.spot,
+                spot_max_price: self.spot_max_price,
+                ttl_ms: self.ttl_ms,
+            }],
+            false => self.lanes.clone(),
+        }
+    }
+
+    /// The index of the task at a position: positions go through the lanes one after another.
+    pub fn index_at(&self, mut position: u64) -> Option<u64> {
+        if self.lanes.is_empty() {
+            return self.indices.get(position);
+        }
+        for lane in &self.lanes {
+            match position.checked_sub(lane.indices.len()) {
+                None => return lane.indices.get(position),
+                Some(rest) => position = rest,
+            }
+        }
+        None
+    }
+
+    /// The position of the task with an index.
+    pub fn position_of(&self, index: u64) -> Option<u64> {
+        if self.lanes.is_empty() {
+            return self.indices.position_of(index);
+        }
+        let mut before = 0;
+        for lane in &self.lanes {
+            if let Some(position) = lane.indices.position_of(index) {
+                return Some(before + position);
+            }
+            before += lane.indices.len();
+        }
+        None
+    }
 }
 
 /// What a task runs.

@@ -20,6 +20,7 @@ use proptest::test_runner::{Config, TestRunner};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::{FailedCall, Usage};
 use spawn_core::outcome::{Cause, Ending, Report};
 use spawn_core::task::{Intent, TaskState, Token};
 use spawn_ports::ledger::{
@@ -138,8 +139,10 @@ impl Twin {
                 launch_failed: retries,
                 backoff_millis: backoff,
                 backoff_max_millis: backoff * 2,
+                ..Budgets::default()
             },
             deadline: self.now().plus_millis(total),
+            lanes: Vec::new(),
         };
         let now = self.now();
         let expected = self.model.submit(&array, now);
@@ -158,6 +161,7 @@ impl Twin {
         let agent = NewAgent {
             array: self.arrays[at].clone(),
             slot: self.agents.len() as u32,
+            lane: 0,
             pid: 4_000_000,
             pid_started: u64::MAX - self.agents.len() as u64,
             boot: "6c3f".to_owned(),
@@ -234,6 +238,7 @@ impl Twin {
                     exit_code: odd.then_some(-7),
                     signal: (!odd).then_some(9),
                     message: odd.then(|| format!("said at {}", self.now)),
+                    last_stderr: (!odd).then(|| "gone".to_owned()),
                 },
             },
             started_at: UnixMicros(self.now - 900),
@@ -242,6 +247,11 @@ impl Twin {
                 offset: u64::from(u32::MAX) + n as u64,
                 len: n as u64,
             },
+            usage: odd.then_some(Usage {
+                peak_memory_bytes: self.now as u64,
+                cpu_micros: n as u64,
+            }),
+            failed_calls: failed_calls(n),
         }
     }
 
@@ -404,6 +414,17 @@ fn same<T: Debug + PartialEq>(
         alike,
         "{what} differs\nexpected {expected:#?}\ngot {got:#?}"
     );
+}
+
+fn failed_calls(kinds: usize) -> Vec<FailedCall> {
+    let kind = |n| FailedCall {
+        service: "sqs".to_owned(),
+        operation: "SendMessage".to_owned(),
+        code: "AccessDenied".to_owned(),
+        resource: None,
+        count: n as u64,
+    };
+    (1..kinds).map(kind).collect()
 }
 
 fn nth_of(n: usize, len: usize) -> Option<usize> {

@@ -1,15 +1,18 @@
 //! The ledger as plain maps: every task has its entry, every query walks all of them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use spawn_core::array_id::ArrayId;
 use spawn_core::counts::Counts;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::{Cause, Ending};
-use spawn_core::task::{Circumstances, Event, Illegal, Intent, Task, TaskState, Token, step};
+use spawn_core::task::{
+    Circumstances, Event, Illegal, Intent, Task, TaskState, Token, is_due, step,
+};
 use spawn_ports::ledger::{
-    AgentId, AgentRecord, ArrayRecord, AttemptRow, Claim, ClaimedTask, Commit, Ledger, LedgerError,
-    NewAgent, NewArray, TaskQuery, TaskRow, dice,
+    AgentId, AgentRecord, ArrayRecord, AttemptRow, Claim, ClaimedTask, Commit, LaneCounts, Ledger,
+    LedgerError, NewAgent, NewArray, Reopen, TaskQuery, TaskRow, dice,
 };
 
 /// A ledger that keeps everything in memory. Slow for large arrays, and obviously right.
@@ -22,6 +25,7 @@ pub struct MemoryLedger {
 #[derive(Debug)]
 struct Array {
     record: ArrayRecord,
+    lanes: Vec<Range<u64>>,
     last_token: u64,
     tasks: Vec<Entry>,
 }
@@ -32,9 +36,20 @@ struct Entry {
     position: u64,
     task: Task,
     attempts: Vec<AttemptRow>,
+    /// Its array's closing gave it its state, not an attempt of its own.
+    closed: bool,
 }
 
 impl Entry {
+    fn untouched(position: u64) -> Entry {
+        Entry {
+            position,
+            task: Task::untouched(),
+            attempts: Vec::new(),
+            closed: false,
+        }
+    }
+
     fn seen(&self) -> TaskRow {
         let newest = self.attempts.last();
         TaskRow {
@@ -47,18 +62,19 @@ impl Entry {
             ended_at: newest.and_then(|a| a.ended_at),
             not_before: self.task.not_before,
             spent: self.task.spent,
-            ending: match self.task.state {
-                TaskState::Running => None,
-                _ => self.task.ending.clone(),
+            ending: match self.closed {
+                true => self.task.ending.clone(),
+                false => newest.and_then(|a| a.ending.clone()),
             },
             log: newest.and_then(|a| a.log),
+            usage: newest.and_then(|a| a.usage),
+            failed_calls: newest.map_or_else(Vec::new, |a| a.failed_calls.clone()),
         }
     }
 
     /// Failed by an attempt of its own, not by the closing of its array.
     fn failed_itself(&self) -> bool {
-        let own = self.attempts.last().and_then(|a| a.ending.as_ref());
-        self.task.state == TaskState::Failed && own == self.task.ending.as_ref()
+        self.task.state == TaskState::Failed && !self.closed
     }
 }
 
@@ -78,26 +94,24 @@ impl Array {
         let entry = usize::try_from(position)
             .ok()
             .and_then(|at| self.tasks.get(at));
-        entry.cloned().unwrap_or_else(|| Entry {
-            position,
-            task: self.closed(Task::untouched()),
-            attempts: Vec::new(),
-        })
+        entry
+            .cloned()
+            .unwrap_or_else(|| self.closed(Entry::untouched(position)))
     }
 
-    fn closed(&self, task: Task) -> Task {
-        let entry = Entry {
-            position: 0,
-            task,
-            attempts: Vec::new(),
-        };
+    /// The entry as the array's closing leaves it.
+    fn closed(&self, mut entry: Entry) -> Entry {
         let event = match self.record.intent {
-            Intent::Run => return entry.task,
+            Intent::Run => return entry,
             Intent::Cancel => Event::Cancel,
             Intent::Expired => Event::Expire,
+            Intent::Halted => Event::Halt,
         };
-        let now = UnixMicros(0);
-        self.step(&entry, &event, now).unwrap_or(entry.task)
+        if let Ok(task) = self.step(&entry, &event, UnixMicros(0)) {
+            entry.task = task;
+            entry.closed = true;
+        }
+        entry
     }
 
     fn put(&mut self, entry: Entry) {
@@ -117,6 +131,8 @@ impl Array {
         entry.task = self.step(&entry, event, now)?;
         let attempt = entry.attempts.last_mut().expect("a running task has one");
         end(attempt);
+        // A retry's end is its own, and so is that of a task which nothing cut off.
+        entry.closed = entry.task.state.is_terminal() && entry.task.ending != attempt.ending;
         match attempt.ending.as_ref().map(|e| e.cause) {
             Some(Cause::Interrupted) => self.record.interrupted += 1,
             Some(Cause::WorkerLost) => self.record.workers_lost += 1,
@@ -140,27 +156,41 @@ impl Array {
             }
         }
         self.record.counts = counts;
+        for (lane, range) in self.record.lanes.iter_mut().zip(&self.lanes) {
+            let tasks = &self.tasks[range.start as usize..range.end as usize];
+            let count = |state| tasks.iter().filter(|e| e.task.state == state).count() as u64;
+            *lane = LaneCounts {
+                pending: count(TaskState::Pending),
+                running: count(TaskState::Running),
+            };
+        }
         if counts.all_ended() && self.record.ended_at.is_none() {
             self.record.ended_at = Some(now);
         }
     }
 
-    fn claimable(&self, want: u32, now: UnixMicros) -> Vec<u64> {
-        if self.record.intent != Intent::Run {
-            return Vec::new();
-        }
+    /// Pending tasks of a lane, none in a closed array.
+    fn pending(&self, lane: u32) -> impl Iterator<Item = &Entry> {
+        let range = self.lanes[lane as usize].clone();
         let pending = |e: &&Entry| e.task.state == TaskState::Pending;
-        let touched = |e: &&Entry| e.task.token != Token(0);
-        let mut due: Vec<&Entry> = self
-            .tasks
+        self.tasks
             .iter()
             .filter(pending)
-            .filter(touched)
-            .filter(|e| e.task.not_before <= now)
-            .collect();
+            .filter(move |e| range.contains(&e.position))
+    }
+
+    fn is_due(&self, entry: &Entry, now: UnixMicros) -> bool {
+        let budgets = &self.record.submitted.budgets;
+        is_due(entry.task.not_before, now, budgets)
+    }
+
+    fn claimable(&self, lane: u32, want: u32, now: UnixMicros) -> Vec<u64> {
+        let touched = |e: &&Entry| e.task.token != Token(0);
+        let back = self.pending(lane).filter(touched);
+        let mut due: Vec<&Entry> = back.filter(|e| self.is_due(e, now)).collect();
         due.sort_by_key(|e| (e.task.not_before, e.position));
-        let fresh = self.tasks.iter().filter(pending).filter(|e| !touched(e));
-        let both = due.into_iter().chain(fresh).map(|e| e.position);
+        let never = self.pending(lane).filter(|e| !touched(e));
+        let both = due.into_iter().chain(never).map(|e| e.position);
         both.take(want as usize).collect()
     }
 }
@@ -201,34 +231,28 @@ impl MemoryLedger {
 
 impl Ledger for MemoryLedger {
     fn submit(&mut self, array: &NewArray, now: UnixMicros) -> Result<(), LedgerError> {
-        if array.total == 0 {
-            return Err(LedgerError::Storage {
-                what: "an array cannot have 0 tasks".to_owned(),
-                source: None,
-            });
-        }
+        let lanes = array.lane_ranges()?;
         if self.find(&array.id).is_ok() {
             return Err(LedgerError::Duplicate(array.id.clone()));
         }
-        let untouched = |position| Entry {
-            position,
-            task: Task::untouched(),
-            attempts: Vec::new(),
-        };
-        self.arrays.push(Array {
+        let mut array = Array {
             record: ArrayRecord {
                 submitted: array.clone(),
                 created_at: now,
                 started_at: None,
                 ended_at: None,
                 intent: Intent::Run,
-                counts: Counts::untouched(array.total),
+                counts: Counts::default(),
                 interrupted: 0,
                 workers_lost: 0,
+                lanes: vec![LaneCounts::default(); lanes.len()],
             },
+            lanes,
             last_token: 0,
-            tasks: (0..array.total).map(untouched).collect(),
-        });
+            tasks: (0..array.total).map(Entry::untouched).collect(),
+        };
+        array.recount(now);
+        self.arrays.push(array);
         Ok(())
     }
 
@@ -247,7 +271,13 @@ impl Ledger for MemoryLedger {
     }
 
     fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError> {
-        self.find(&agent.array)?;
+        let lanes = self.find(&agent.array)?.lanes.len();
+        if agent.lane as usize >= lanes {
+            return Err(LedgerError::UnknownLane {
+                array: agent.array.clone(),
+                lane: agent.lane,
+            });
+        }
         let id = AgentId(self.agents.len() as u64 + 1);
         let record = AgentRecord {
             id,
@@ -281,8 +311,9 @@ impl Ledger for MemoryLedger {
         if self.is_ended(agent) {
             return Err(LedgerError::UnknownAgent(agent));
         }
+        let lane = self.agents.get(&agent).map_or(0, |a| a.enrolled.lane);
         let array = self.served_by(agent)?;
-        let positions = array.claimable(want, now);
+        let positions = array.claimable(lane, want, now);
         let mut token = Token(0);
         if !positions.is_empty() {
             array.last_token += 1;
@@ -302,6 +333,8 @@ impl Ledger for MemoryLedger {
                 ended_at: None,
                 ending: None,
                 log: None,
+                usage: None,
+                failed_calls: Vec::new(),
             });
             tasks.push(ClaimedTask {
                 position,
@@ -310,9 +343,8 @@ impl Ledger for MemoryLedger {
             array.put(entry);
         }
         array.recount(now);
-        let waiting = array.tasks.iter().filter(|e| {
-            e.task.state == TaskState::Pending && tasks.is_empty() && e.task.not_before > now
-        });
+        let waits = |e: &&Entry| tasks.is_empty() && !array.is_due(e, now);
+        let waiting = array.pending(lane).filter(waits);
         let claim = Claim {
             token,
             next_due: waiting.map(|e| e.task.not_before).min(),
@@ -341,6 +373,8 @@ impl Ledger for MemoryLedger {
                 attempt.ended_at = Some(commit.ended_at);
                 attempt.ending = Some(commit.report.ending.clone());
                 attempt.log = Some(commit.log);
+                attempt.usage = commit.usage;
+                attempt.failed_calls = commit.failed_calls.clone();
             }));
         }
         array.recount(now);
@@ -362,6 +396,7 @@ impl Ledger for MemoryLedger {
             let mut entry = array.entry(*position);
             let answer = array.step(&entry, &Event::Release { token }, now);
             answers.push(answer.map(|next| {
+                entry.closed = next.state.is_terminal();
                 entry.task = next;
                 entry.attempts.pop();
                 array.put(entry);
@@ -413,12 +448,50 @@ impl Ledger for MemoryLedger {
         if open && intent != Intent::Run {
             array.record.intent = intent;
             for at in 0..array.tasks.len() {
-                let task = array.tasks[at].task.clone();
-                array.tasks[at].task = array.closed(task);
+                let entry = array.tasks[at].clone();
+                array.tasks[at] = array.closed(entry);
             }
             array.recount(now);
         }
         Ok(array.record.clone())
+    }
+
+    fn extend(&mut self, id: &ArrayId, deadline: UnixMicros) -> Result<ArrayRecord, LedgerError> {
+        let record = &mut self.find(id)?.record;
+        if record.intent == Intent::Run && record.ended_at.is_none() {
+            record.submitted.deadline = deadline;
+        }
+        Ok(record.clone())
+    }
+
+    fn reopen(
+        &mut self,
+        id: &ArrayId,
+        which: &Reopen,
+        deadline: UnixMicros,
+        now: UnixMicros,
+    ) -> Result<u64, LedgerError> {
+        let array = self.find(id)?;
+        let asked = |e: &&Entry| match which {
+            Reopen::Failed => e.task.state == TaskState::Failed,
+            Reopen::Positions(set) => e.task.state.is_terminal() && set.contains(e.position),
+        };
+        let asked: Vec<Entry> = array.tasks.iter().filter(asked).cloned().collect();
+        if asked.is_empty() {
+            return Ok(0);
+        }
+        array.record.intent = Intent::Run;
+        array.record.ended_at = None;
+        array.record.submitted.deadline = deadline;
+        for mut entry in asked.iter().cloned() {
+            entry.task = array
+                .step(&entry, &Event::Reopen, now)
+                .expect("an ended task of an open array can be reopened");
+            entry.closed = false;
+            array.put(entry);
+        }
+        array.recount(now);
+        Ok(asked.len() as u64)
     }
 
     fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, LedgerError> {
@@ -445,5 +518,16 @@ impl Ledger for MemoryLedger {
         rows.sort_by_key(|row| std::cmp::Reverse((row.ended_at, row.position)));
         rows.truncate(limit as usize);
         Ok(rows)
+    }
+
+    fn doubtful_successes(
+        &mut self,
+        id: &ArrayId,
+        limit: u32,
+    ) -> Result<Vec<TaskRow>, LedgerError> {
+        let rows = self.find(id)?.tasks.iter().map(Entry::seen);
+        let doubtful =
+            rows.filter(|row| row.state == TaskState::Succeeded && !row.failed_calls.is_empty());
+        Ok(doubtful.take(limit as usize).collect())
     }
 }

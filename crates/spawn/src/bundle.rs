@@ -1,4 +1,4 @@
-//! The files of a launch, in place before the host hears of it.
+//! The files of a launch: script, rows of parameters, shipped files, in place before the host hears of it.
 
 use std::fs;
 use std::io;
@@ -7,6 +7,7 @@ use std::path::Path;
 
 use spawn_core::array_id::ArrayId;
 use spawn_local::home::{Home, make_private_dir};
+use spawn_local::rows;
 use spawn_spec::{Program, Resolved};
 
 use crate::error::CliError;
@@ -32,6 +33,11 @@ fn try_place(job: &Path, resolved: &Resolved) -> Result<(), CliError> {
     {
         let path = job.join("script").join(file_name);
         write_script(&path, script).map_err(failed("write", &path))?;
+    }
+    if !resolved.rows.is_empty() {
+        make_private_dir(job).map_err(failed("make", job))?;
+        let path = job.join(rows::FILE);
+        rows::write(&path, &resolved.rows).map_err(failed("write", &path))?;
     }
     let files = job.join("files");
     make_private_dir(&files).map_err(failed("make", &files))?;

@@ -43,6 +43,12 @@ pub enum CliError {
         /// Which arrays may be meant.
         candidates: Vec<ArrayId>,
     },
+    /// No worker goes by that name.
+    #[error("no worker `{typed}` is at work")]
+    NoWorker {
+        /// What was typed.
+        typed: String,
+    },
     /// The array has no such task.
     #[error("`{array}` has no {what}")]
     NoTask {
@@ -91,7 +97,10 @@ impl CliError {
         match self {
             CliError::Spec(_) => SpecError::EXIT_CODE,
             CliError::Usage { .. } | CliError::Unconfirmed { .. } => 2,
-            CliError::NoArray { .. } | CliError::ManyArrays { .. } | CliError::NoTask { .. } => 3,
+            CliError::NoArray { .. }
+            | CliError::ManyArrays { .. }
+            | CliError::NoWorker { .. }
+            | CliError::NoTask { .. } => 3,
             CliError::Home(e) => home_exit_code(e),
             CliError::Host(HostError::Home(e)) => home_exit_code(e),
             CliError::Host(HostError::Refused {
@@ -113,6 +122,10 @@ impl CliError {
             CliError::Usage { hint, .. } => hint.clone(),
             CliError::NoArray { .. } => Some("`spawn list` shows them".to_owned()),
             CliError::ManyArrays { .. } => Some("type more of the id".to_owned()),
+            CliError::NoWorker { .. } => Some(
+                "`spawn status ID` shows an array's workers; `--task INDEX` names one by its task"
+                    .to_owned(),
+            ),
             CliError::NoTask { array, .. } => Some(format!("`spawn tasks {array}` shows them")),
             CliError::Unconfirmed { again, .. } => Some(format!("to go ahead, run `{again}`")),
             CliError::Home(HomeError::Create { .. })

@@ -7,10 +7,13 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::task::Intent;
 use spawn_local::home::Home;
 use spawn_local::host_client::{HostClient, HostError};
-use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Request, TaskLine};
-use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow};
+use spawn_local::wire::client::{
+    Answer, ArrayStatus, HostInfo, Interrupted, Request, Story, TaskLine, ToldWorker,
+};
+use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, Reopen, TaskQuery, TaskRow};
 
 use crate::error::CliError;
+use crate::read_model::Indices;
 
 /// A host lost this often within one question is not lost by accident.
 const RESTARTS: u32 = 3;
@@ -218,8 +221,76 @@ impl Session {
         self.done(&Request::Close {
             id: id.clone(),
             intent: Intent::Cancel,
-            notice_ms: u64::try_from(notice.as_millis()).unwrap_or(u64::MAX),
+            notice_ms: millis(notice),
         })
+    }
+
+    /// The position of the task with an index.
+    pub fn position(&mut self, id: &ArrayId, index: u64) -> Result<u64, CliError> {
+        let record = self.status(id)?.record;
+        let position = Indices::of(&record).position_of(index, record.submitted.total);
+        position.ok_or_else(|| CliError::NoTask {
+            array: id.clone(),
+            what: format!("task {index}"),
+        })
+    }
+
+    /// Everything about one task.
+    pub fn explain(&mut self, id: &ArrayId, position: u64) -> Result<Story, CliError> {
+        let id = id.clone();
+        match self.ask(&Request::Explain { id, position })? {
+            Answer::Story(story) => Ok(*story),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Interrupts a worker; its script gets `notice` to end. Asked once only: the next host has
+    /// other workers.
+    pub fn interrupt(
+        &mut self,
+        id: Option<&ArrayId>,
+        which: Interrupted,
+        notice: Duration,
+    ) -> Result<ToldWorker, CliError> {
+        let request = Request::Interrupt {
+            id: id.cloned(),
+            which,
+            notice_ms: millis(notice),
+        };
+        match self.client.ask(&request)? {
+            Answer::Told(told) => Ok(told),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Gives an array more time. Asked once only: twice would be twice the time.
+    pub fn extend(&mut self, id: &ArrayId, by: Duration) -> Result<ArrayRecord, CliError> {
+        let request = Request::Extend {
+            id: id.clone(),
+            by_ms: millis(by),
+        };
+        match self.client.ask(&request)? {
+            Answer::Extended(record) => Ok(*record),
+            _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// Runs ended tasks again; how many.
+    pub fn retry(
+        &mut self,
+        id: &ArrayId,
+        which: Reopen,
+        ttl: Option<Duration>,
+    ) -> Result<u64, CliError> {
+        let request = Request::Retry {
+            id: id.clone(),
+            which,
+            ttl_ms: ttl.map(millis),
+        };
+        match self.ask(&request)? {
+            Answer::Reopened(tasks) => Ok(tasks),
+            _ => Err(HostError::Protocol.into()),
+        }
     }
 
     fn done(&mut self, request: &Request) -> Result<(), CliError> {
@@ -244,6 +315,10 @@ impl Session {
         self.client = HostClient::connect_or_start(&self.home)?;
         Ok(())
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn no_array(typed: &str) -> CliError {

@@ -11,14 +11,11 @@ use std::path::{Path, PathBuf};
 use spawn_core::completion;
 use spawn_core::outcome::{Completion, Status};
 
+use crate::task_files::SAID;
+
 /// Why a word is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum CompleteError {
-    /// There is no task here.
-    #[error(
-        "not inside a task: `SPAWN_CONTROL` names no directory; `spored complete` works in scripts that `spawn launch` runs"
-    )]
-    NoTask,
     /// Something else was said before.
     #[error("this task has completed as `{}` already; the first word stands", .0.word())]
     SaidOtherwise(Status),
@@ -33,11 +30,8 @@ pub enum CompleteError {
 }
 
 /// Records a completion in the control directory. Atomic: of several at once one is the first.
-pub fn complete(control: Option<&Path>, completion: &Completion) -> Result<(), CompleteError> {
-    let control = control
-        .filter(|c| c.is_dir())
-        .ok_or(CompleteError::NoTask)?;
-    let said = control.join("complete");
+pub fn complete(control: &Path, completion: &Completion) -> Result<(), CompleteError> {
+    let said = control.join(SAID);
     let failed = |source| CompleteError::Io {
         path: said.clone(),
         source,
@@ -78,7 +72,7 @@ mod tests {
     #[test]
     fn the_first_word_stands() {
         let dir = tempfile::tempdir().unwrap();
-        let here = Some(dir.path());
+        let here = dir.path();
         complete(here, &word(Status::Success)).unwrap();
         complete(here, &word(Status::Success)).unwrap();
         assert!(matches!(
@@ -86,18 +80,5 @@ mod tests {
             Err(CompleteError::SaidOtherwise(Status::Success))
         ));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn outside_a_task_it_says_so() {
-        assert!(matches!(
-            complete(None, &word(Status::Success)),
-            Err(CompleteError::NoTask)
-        ));
-        let gone = Path::new("/nonexistent");
-        assert!(matches!(
-            complete(Some(gone), &word(Status::Success)),
-            Err(CompleteError::NoTask)
-        ));
     }
 }

@@ -10,22 +10,21 @@ use spawn_core::budgets::Budgets;
 use spawn_core::counts::Counts;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::Cause;
-use spawn_core::task::Intent;
+use spawn_core::task::{Intent, TaskState};
 use spawn_ports::ledger::{AgentId, LedgerError};
 
 use super::Fail;
-use super::reads::{budgets_from, counts_from};
-use super::rows::{intent_code, intent_from};
+use super::reads::{self, counts_from};
+use super::rows::{intent_code, intent_from, json_from};
 
 /// The part of an array that its claims and commits change.
 #[derive(Debug)]
 pub(super) struct HotArray {
     pub row: i64,
-    pub total: u64,
     pub budgets: Budgets,
     pub intent: Intent,
-    /// Positions from here on have no rows.
-    pub fresh: u64,
+    /// At least one.
+    pub lanes: Vec<HotLane>,
     pub next_token: u64,
     pub counts: Counts,
     pub started_at: Option<UnixMicros>,
@@ -38,12 +37,63 @@ pub(super) struct HotArray {
     pub turned: bool,
 }
 
+/// One lane of an array.
+#[derive(Debug)]
+pub(super) struct HotLane {
+    pub first: u64,
+    pub end: u64,
+    /// Positions from here to `end` have no rows.
+    pub fresh: u64,
+    pub pending: u64,
+    pub running: u64,
+    /// To be written back, if the array has several.
+    changed: bool,
+}
+
+impl HotLane {
+    /// Pending tasks of an open array that have rows.
+    pub fn with_rows(&self) -> u64 {
+        self.pending - (self.end - self.fresh)
+    }
+}
+
 impl HotArray {
-    /// Pending tasks that have been claimed before. None in a closed array.
-    pub fn handed_back(&self) -> u64 {
+    /// Moves the task at `position` from one state to another.
+    pub fn shift(&mut self, position: u64, from: TaskState, to: TaskState) {
+        let lane = self.lanes.partition_point(|lane| lane.end <= position);
+        self.shift_in(lane, from, to, 1);
+    }
+
+    /// Moves `n` tasks of a lane from one state to another.
+    pub fn shift_in(&mut self, lane: usize, from: TaskState, to: TaskState, n: u64) {
+        self.counts.shift(from, to, n);
+        let lane = &mut self.lanes[lane];
+        match from {
+            TaskState::Pending => lane.pending -= n,
+            TaskState::Running => lane.running -= n,
+            _ => {}
+        }
+        match to {
+            TaskState::Pending => lane.pending += n,
+            TaskState::Running => lane.running += n,
+            _ => {}
+        }
+        lane.changed = true;
+        self.changed = true;
+    }
+
+    /// Sets where the positions of a lane that have no rows begin.
+    pub fn set_fresh(&mut self, lane: usize, fresh: u64) {
+        self.lanes[lane].fresh = fresh;
+        self.lanes[lane].changed = true;
+        self.changed = true;
+    }
+
+    /// Pending tasks of a lane that have rows. None in a closed array.
+    pub fn handed_back(&self, lane: usize) -> u64 {
         match self.intent {
-            Intent::Run => self.counts.pending - (self.total - self.fresh),
-            Intent::Cancel | Intent::Expired => 0,
+            Intent::Run => self.lanes[lane].with_rows(),
+            Intent::Cancel | Intent::Expired | Intent::Halted => 0,
         }
     }
 
@@ -65,29 +115,41 @@ impl HotArray {
     }
 
     fn load(conn: &Connection, row: i64) -> rusqlite::Result<HotArray> {
-        conn.prepare_cached(
-            "SELECT a.total, a.budgets, p.intent, p.fresh, p.next_token, p.started_at, p.ended_at,
-                 p.interrupted, p.workers_lost,
-                 p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled
-             FROM progress p JOIN arrays a USING (array) WHERE p.array = ?1",
-        )?
-        .query_row([row], |r| {
-            Ok(HotArray {
-                row,
-                total: r.get::<_, i64>(0)? as u64,
-                budgets: budgets_from(r.get_ref(1)?.as_str()?)?,
-                intent: intent_from(r.get(2)?)?,
-                fresh: r.get::<_, i64>(3)? as u64,
-                next_token: r.get::<_, i64>(4)? as u64,
-                started_at: r.get::<_, Option<i64>>(5)?.map(UnixMicros),
-                ended_at: r.get::<_, Option<i64>>(6)?.map(UnixMicros),
-                interrupted: r.get::<_, i64>(7)? as u64,
-                workers_lost: r.get::<_, i64>(8)? as u64,
-                counts: counts_from(r, 9)?,
+        let mut array = conn
+            .prepare_cached(
+                "SELECT a.budgets, p.intent, p.next_token, p.started_at, p.ended_at,
+                     p.interrupted, p.workers_lost,
+                     p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled
+                 FROM progress p JOIN arrays a USING (array) WHERE p.array = ?1",
+            )?
+            .query_row([row], |r| {
+                Ok(HotArray {
+                    row,
+                    budgets: json_from(r.get_ref(0)?.as_str()?)?,
+                    intent: intent_from(r.get(1)?)?,
+                    lanes: Vec::new(),
+                    next_token: r.get::<_, i64>(2)? as u64,
+                    started_at: r.get::<_, Option<i64>>(3)?.map(UnixMicros),
+                    ended_at: r.get::<_, Option<i64>>(4)?.map(UnixMicros),
+                    interrupted: r.get::<_, i64>(5)? as u64,
+                    workers_lost: r.get::<_, i64>(6)? as u64,
+                    counts: counts_from(r, 7)?,
+                    changed: false,
+                    turned: false,
+                })
+            })?;
+        array.lanes = reads::lanes(conn, row)?
+            .into_iter()
+            .map(|lane| HotLane {
+                first: lane.first,
+                end: lane.end,
+                fresh: lane.fresh,
+                pending: lane.counts.pending,
+                running: lane.counts.running,
                 changed: false,
-                turned: false,
             })
-        })
+            .collect();
+        Ok(array)
     }
 
     fn write_back(&mut self, conn: &Connection) -> rusqlite::Result<()> {
@@ -100,7 +162,7 @@ impl HotArray {
             )?
             .execute(params![
                 self.row,
-                self.fresh as i64,
+                self.lanes[0].fresh as i64,
                 self.next_token as i64,
                 self.interrupted as i64,
                 self.workers_lost as i64,
@@ -112,6 +174,9 @@ impl HotArray {
                 self.counts.cancelled as i64,
             ])?;
             self.changed = false;
+            if self.lanes.len() > 1 {
+                self.write_lanes(conn)?;
+            }
         }
         if self.turned {
             conn.prepare_cached(
@@ -129,11 +194,33 @@ impl HotArray {
     }
 }
 
+impl HotArray {
+    fn write_lanes(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let changed = self.lanes.iter_mut().enumerate();
+        for (n, lane) in changed.filter(|(_, lane)| lane.changed) {
+            conn.prepare_cached(
+                "UPDATE lanes SET fresh = ?3, pending = ?4, running = ?5
+                 WHERE array = ?1 AND lane = ?2",
+            )?
+            .execute(params![
+                self.row,
+                n as i64,
+                lane.fresh as i64,
+                lane.pending as i64,
+                lane.running as i64,
+            ])?;
+            lane.changed = false;
+        }
+        Ok(())
+    }
+}
+
 /// The part of an agent that its claims and commits change.
 #[derive(Debug)]
 pub(super) struct HotAgent {
     row: i64,
     array: i64,
+    pub lane: usize,
     pub ended: bool,
     last_update: UnixMicros,
     tasks_done: u64,
@@ -152,7 +239,7 @@ impl HotAgent {
 
     fn load(conn: &Connection, row: i64) -> rusqlite::Result<Option<HotAgent>> {
         conn.prepare_cached(
-            "SELECT array, ended_at, last_update, tasks_done FROM agents WHERE agent = ?1",
+            "SELECT array, ended_at, last_update, tasks_done, lane FROM agents WHERE agent = ?1",
         )?
         .query_row([row], |r| {
             Ok(HotAgent {
@@ -161,6 +248,7 @@ impl HotAgent {
                 ended: r.get::<_, Option<i64>>(1)?.is_some(),
                 last_update: UnixMicros(r.get(2)?),
                 tasks_done: r.get::<_, i64>(3)? as u64,
+                lane: r.get::<_, u32>(4)? as usize,
                 changed: false,
             })
         })

@@ -6,12 +6,14 @@
 //!
 //! - [`SqliteLedger::group`] makes many calls one transaction. Outside a group every call is one.
 //! - What every claim changes is cached in memory (`hot`) and written once per transaction.
-//! - What a transition means is decided in `spawn_core`; `transitions` reads, asks and writes.
+//! - What a transition means is decided in `spawn_core`; `transitions` and `reopen` read, ask and
+//!   write.
 //! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file.
 
 mod hot;
 mod open;
 mod reads;
+mod reopen;
 mod rows;
 mod schema;
 mod transitions;
@@ -27,7 +29,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::task::{Illegal, Intent, Token};
 use spawn_ports::ledger::{
     AgentId, AgentRecord, ArrayRecord, AttemptRow, Claim, Commit, Ledger, LedgerError, NewAgent,
-    NewArray, TaskQuery, TaskRow,
+    NewArray, Reopen, TaskQuery, TaskRow,
 };
 
 use hot::Hot;
@@ -339,6 +341,29 @@ impl Ledger for SqliteLedger {
         })
     }
 
+    fn extend(&mut self, id: &ArrayId, deadline: UnixMicros) -> Result<ArrayRecord, LedgerError> {
+        self.write("extend an array in", |conn, hot| {
+            let row = reads::frame(conn, id)?.row;
+            reopen::extend(conn, hot, row, deadline)?;
+            hot.write_back(conn)?;
+            let record = reads::array(conn, id)?;
+            Ok(record.ok_or_else(|| LedgerError::UnknownArray(id.clone()))?)
+        })
+    }
+
+    fn reopen(
+        &mut self,
+        id: &ArrayId,
+        which: &Reopen,
+        deadline: UnixMicros,
+        now: UnixMicros,
+    ) -> Result<u64, LedgerError> {
+        self.write("open an array again in", |conn, hot| {
+            let row = reads::frame(conn, id)?.row;
+            reopen::reopen(conn, hot, row, which, deadline, now)
+        })
+    }
+
     fn task(&mut self, id: &ArrayId, position: u64) -> Result<Option<TaskRow>, LedgerError> {
         self.read(|conn| reads::task(conn, id, position))
     }
@@ -353,5 +378,13 @@ impl Ledger for SqliteLedger {
 
     fn recent_failures(&mut self, id: &ArrayId, limit: u32) -> Result<Vec<TaskRow>, LedgerError> {
         self.read(|conn| reads::recent_failures(conn, id, limit))
+    }
+
+    fn doubtful_successes(
+        &mut self,
+        id: &ArrayId,
+        limit: u32,
+    ) -> Result<Vec<TaskRow>, LedgerError> {
+        self.read(|conn| reads::doubtful_successes(conn, id, limit))
     }
 }

@@ -3,18 +3,18 @@
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use spawn_core::array_id::ArrayId;
-use spawn_core::budgets::Budgets;
 use spawn_core::counts::Counts;
 use spawn_core::moment::UnixMicros;
 use spawn_core::task::{Intent, TaskState, closing};
 use spawn_ports::ledger::{
-    AgentId, AgentRecord, ArrayRecord, AttemptRow, LedgerError, NewAgent, NewArray, TaskQuery,
-    TaskRow,
+    AgentId, AgentRecord, ArrayRecord, AttemptRow, LaneCounts, LedgerError, NewAgent, NewArray,
+    TaskQuery, TaskRow,
 };
 
 use super::Fail;
 use super::rows::{
-    StoredTask, end_columns, execution_from, intent_from, state_code, task_columns, unknown,
+    DOUBTFUL, StoredTask, closed_code, end_columns, execution_from, intent_from, json_from,
+    state_code, state_codes, task_columns, unknown,
 };
 
 /// Reads array records, up to the WHERE.
@@ -22,7 +22,8 @@ macro_rules! select_array {
     () => {
         "SELECT a.id, a.name, a.spec, a.total, a.budgets, a.deadline, a.created_at,
              p.started_at, p.ended_at, p.intent, p.interrupted, p.workers_lost,
-             p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled
+             p.pending, p.running, p.succeeded, p.failed, p.skipped, p.cancelled,
+             a.array, a.lanes, p.fresh
          FROM progress p JOIN arrays a USING (array)"
     };
 }
@@ -30,7 +31,7 @@ macro_rules! select_array {
 macro_rules! select_agent {
     () => {
         "SELECT g.agent, a.id, g.slot, g.pid, g.pid_started, g.boot, g.hostname,
-             g.started_at, g.last_update, g.ended_at, g.tasks_done
+             g.started_at, g.last_update, g.ended_at, g.tasks_done, g.lane
          FROM agents g JOIN arrays a USING (array)"
     };
 }
@@ -50,48 +51,132 @@ pub(super) const RECENT_FAILURES: &str = concat!(
     " ORDER BY ended_at DESC, position DESC LIMIT ?2"
 );
 
+pub(super) const DOUBTFUL_SUCCESSES: &str = concat!(
+    "SELECT ",
+    task_columns!(),
+    " FROM tasks INDEXED BY tasks_marked WHERE array = ?1 AND state > 5 AND state = ?2",
+    " ORDER BY position LIMIT ?3"
+);
+
 /// An array's row id and what reading its tasks takes.
 pub(super) struct Frame {
     pub row: i64,
+    pub lanes: Vec<Lane>,
     total: u64,
-    fresh: u64,
     intent: Intent,
+}
+
+/// A lane as stored.
+pub(super) struct Lane {
+    pub first: u64,
+    pub end: u64,
+    /// Positions from here to `end` have no rows.
+    pub fresh: u64,
+    pub counts: LaneCounts,
 }
 
 /// The frame of array `id`.
 pub(super) fn frame(conn: &Connection, id: &ArrayId) -> Result<Frame, Fail> {
     let found = conn
         .prepare_cached(
-            "SELECT a.array, a.total, p.fresh, p.intent
+            "SELECT p.pending, p.running, a.array, a.lanes, p.fresh, a.total, p.intent
              FROM arrays a JOIN progress p USING (array) WHERE a.id = ?1",
         )?
         .query_row([id.as_str()], |r| {
+            let total = r.get::<_, i64>(5)? as u64;
             Ok(Frame {
-                row: r.get(0)?,
-                total: r.get::<_, i64>(1)? as u64,
-                fresh: r.get::<_, i64>(2)? as u64,
-                intent: intent_from(r.get(3)?)?,
+                row: r.get(2)?,
+                lanes: lanes_from(conn, r, total, counts_in_lane(r, 0)?, 2)?,
+                total,
+                intent: intent_from(r.get(6)?)?,
             })
         })
         .optional()?;
     Ok(found.ok_or_else(|| LedgerError::UnknownArray(id.clone()))?)
 }
 
+/// The lanes of the array with row id `row`, which must exist.
+pub(super) fn lanes(conn: &Connection, row: i64) -> rusqlite::Result<Vec<Lane>> {
+    conn.prepare_cached(
+        "SELECT p.pending, p.running, a.array, a.lanes, p.fresh, a.total
+         FROM arrays a JOIN progress p USING (array) WHERE a.array = ?1",
+    )?
+    .query_row([row], |r| {
+        let total = r.get::<_, i64>(5)? as u64;
+        lanes_from(conn, r, total, counts_in_lane(r, 0)?, 2)
+    })
+}
+
+/// The lanes of an array from the columns `array, lanes, fresh`, `at` on. `all` is counted in the
+/// whole array.
+fn lanes_from(
+    conn: &Connection,
+    r: &Row<'_>,
+    total: u64,
+    all: LaneCounts,
+    at: usize,
+) -> rusqlite::Result<Vec<Lane>> {
+    let sizes = lane_sizes(r, at + 1)?;
+    if sizes.len() < 2 {
+        return Ok(vec![Lane {
+            first: 0,
+            end: total,
+            fresh: r.get::<_, i64>(at + 2)? as u64,
+            counts: all,
+        }]);
+    }
+    let mut query = conn.prepare_cached(
+        "SELECT pending, running, fresh FROM lanes WHERE array = ?1 ORDER BY lane",
+    )?;
+    let mut stored = query.query([r.get::<_, i64>(at)?])?;
+    let mut lanes = Vec::with_capacity(sizes.len());
+    let mut first = 0;
+    for size in sizes {
+        let lane = stored
+            .next()?
+            .ok_or_else(|| unknown("lane of", size as i64))?;
+        lanes.push(Lane {
+            first,
+            end: first + size,
+            fresh: lane.get::<_, i64>(2)? as u64,
+            counts: counts_in_lane(lane, 0)?,
+        });
+        first += size;
+    }
+    Ok(lanes)
+}
+
+fn lane_sizes(r: &Row<'_>, at: usize) -> rusqlite::Result<Vec<u64>> {
+    match r.get_ref(at)?.as_str_or_null()? {
+        None => Ok(Vec::new()),
+        Some(json) => json_from(json),
+    }
+}
+
+fn counts_in_lane(r: &Row<'_>, at: usize) -> rusqlite::Result<LaneCounts> {
+    Ok(LaneCounts {
+        pending: count(r, at)?,
+        running: count(r, at + 1)?,
+    })
+}
+
 pub(super) fn array(conn: &Connection, id: &ArrayId) -> Result<Option<ArrayRecord>, Fail> {
     let mut query = conn.prepare_cached(concat!(select_array!(), " WHERE a.id = ?1"))?;
-    Ok(query.query_row([id.as_str()], array_from).optional()?)
+    Ok(query
+        .query_row([id.as_str()], |r| array_from(conn, r))
+        .optional()?)
 }
 
 pub(super) fn arrays(conn: &Connection, limit: u32) -> Result<Vec<ArrayRecord>, Fail> {
     let mut query =
         conn.prepare_cached(concat!(select_array!(), " ORDER BY p.array DESC LIMIT ?1"))?;
-    let rows = query.query_map([limit], array_from)?;
+    let rows = query.query_map([limit], |r| array_from(conn, r))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn unfinished(conn: &Connection) -> Result<Vec<ArrayRecord>, Fail> {
     let mut query = conn.prepare_cached(UNFINISHED)?;
-    let rows = query.query_map([], array_from)?;
+    let rows = query.query_map([], |r| array_from(conn, r))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -124,15 +209,23 @@ pub(super) fn live_agents(conn: &Connection) -> Result<Vec<AgentRecord>, Fail> {
 
 /// The stored task at a position, untouched if it has no row.
 pub(super) fn stored(conn: &Connection, array: i64, position: u64) -> rusqlite::Result<StoredTask> {
-    let found = conn
-        .prepare_cached(concat!(
-            "SELECT ",
-            task_columns!(),
-            " FROM tasks WHERE array = ?1 AND position = ?2"
-        ))?
-        .query_row([array, position as i64], StoredTask::from_row)
-        .optional()?;
+    let found = stored_row(conn, array, position)?;
     Ok(found.unwrap_or_else(|| StoredTask::untouched(position)))
+}
+
+/// The row of the task at a position.
+pub(super) fn stored_row(
+    conn: &Connection,
+    array: i64,
+    position: u64,
+) -> rusqlite::Result<Option<StoredTask>> {
+    conn.prepare_cached(concat!(
+        "SELECT ",
+        task_columns!(),
+        " FROM tasks WHERE array = ?1 AND position = ?2"
+    ))?
+    .query_row([array, position as i64], StoredTask::from_row)
+    .optional()
 }
 
 pub(super) fn task(
@@ -150,49 +243,73 @@ pub(super) fn task(
 
 pub(super) fn tasks(conn: &Connection, id: &ArrayId, q: TaskQuery) -> Result<Vec<TaskRow>, Fail> {
     let frame = frame(conn, id)?;
-    let limit = q.limit as usize;
-    let mut found = Vec::new();
+    let mut rows = Vec::new();
     if let Some(sql) = tasks_sql(q.state, frame.intent) {
         // No row lies beyond what an i64 holds.
         let from = i64::try_from(q.from).unwrap_or(i64::MAX);
         let mut query = conn.prepare_cached(&sql)?;
-        let rows = query.query_map(params![frame.row, from, q.limit], StoredTask::from_row)?;
-        for stored in rows {
-            found.push(stored?.into_seen(frame.intent));
-        }
+        let found = query.query_map(params![frame.row, from, q.limit], StoredTask::from_row)?;
+        rows = found.collect::<Result<_, _>>()?;
     }
     // The rest has no rows and looks alike.
     let (untouched_state, _) = closing(frame.intent);
-    if q.state.is_none_or(|state| state == untouched_state) {
-        let untouched = frame.fresh.max(q.from)..frame.total;
-        let room = limit.saturating_sub(found.len());
-        let rest = untouched.take(room);
-        found.extend(rest.map(|at| StoredTask::untouched(at).into_seen(frame.intent)));
-    }
-    Ok(found)
+    let wanted = q.state.is_none_or(|state| state == untouched_state);
+    let ranges = frame.lanes.iter().filter(|_| wanted);
+    let untouched = ranges.flat_map(|lane| lane.fresh.max(q.from)..lane.end);
+    let untouched = untouched.map(StoredTask::untouched);
+    let both = in_order(rows.into_iter(), untouched).take(q.limit as usize);
+    Ok(both.map(|task| task.into_seen(frame.intent)).collect())
+}
+
+/// Two series of tasks in order of position, made one.
+fn in_order(
+    left: impl Iterator<Item = StoredTask>,
+    right: impl Iterator<Item = StoredTask>,
+) -> impl Iterator<Item = StoredTask> {
+    let (mut left, mut right) = (left.peekable(), right.peekable());
+    std::iter::from_fn(move || match (left.peek(), right.peek()) {
+        (Some(l), Some(r)) if l.position < r.position => left.next(),
+        (_, Some(_)) => right.next(),
+        (_, None) => left.next(),
+    })
 }
 
 /// The query for the rows of tasks that readers see in `state`; `None` if no row can be.
 /// Few tasks are pending, running or failed: their own indexes find them and are sorted.
 pub(super) fn tasks_sql(state: Option<TaskState>, intent: Intent) -> Option<String> {
     let closed = intent != Intent::Run;
-    let (index, which) = match state {
-        None => ("", String::new()),
-        Some(TaskState::Pending) if closed => return None,
-        Some(TaskState::Pending) => ("INDEXED BY tasks_handed_back", "AND state = 0".into()),
-        Some(TaskState::Running) => ("INDEXED BY tasks_running", "AND state = 1".into()),
-        // Those that the closing ended are stored as pending.
-        Some(state) if closed && state == closing(intent).0 => {
-            ("", format!("AND state IN (0, {})", state_code(state)))
-        }
-        Some(TaskState::Failed) => ("INDEXED BY tasks_failed", "AND state = 3".into()),
-        Some(state) => ("", format!("AND state = {}", state_code(state))),
+    let select = |index: &str, which: &str| {
+        format!(
+            "SELECT {} FROM tasks {index} WHERE array = ?1 AND position >= ?2 {which}",
+            task_columns!()
+        )
     };
-    Some(format!(
-        "SELECT {} FROM tasks {index} WHERE array = ?1 AND position >= ?2 {which}
-         ORDER BY position LIMIT ?3",
-        task_columns!()
-    ))
+    let one_of = |mut codes: Vec<i64>, more: Option<i64>| {
+        codes.extend(more);
+        let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+        format!("AND state IN ({})", codes.join(", "))
+    };
+    let rows = match state {
+        None => select("", ""),
+        Some(TaskState::Pending) if closed => return None,
+        Some(TaskState::Pending) => select("INDEXED BY tasks_handed_back", "AND state = 0"),
+        Some(TaskState::Running) => select("INDEXED BY tasks_running", "AND state = 1"),
+        // Those that the closing ended are stored as pending.
+        Some(state) if closed && state == closing(intent).0 => select(
+            "",
+            &one_of(state_codes(state), Some(state_code(TaskState::Pending))),
+        ),
+        Some(TaskState::Failed) => {
+            let earlier = format!("AND state > 5 AND state = {}", closed_code(Intent::Expired));
+            format!(
+                "{} UNION ALL {}",
+                select("INDEXED BY tasks_failed", "AND state = 3"),
+                select("INDEXED BY tasks_marked", &earlier),
+            )
+        }
+        Some(state) => select("", &one_of(state_codes(state), None)),
+    };
+    Some(format!("{rows} ORDER BY position LIMIT ?3"))
 }
 
 pub(super) fn attempts(
@@ -234,15 +351,38 @@ pub(super) fn recent_failures(
     Ok(found)
 }
 
-fn array_from(r: &Row<'_>) -> rusqlite::Result<ArrayRecord> {
+pub(super) fn doubtful_successes(
+    conn: &Connection,
+    id: &ArrayId,
+    limit: u32,
+) -> Result<Vec<TaskRow>, Fail> {
+    let frame = frame(conn, id)?;
+    let mut query = conn.prepare_cached(DOUBTFUL_SUCCESSES)?;
+    let rows = query.query_map(params![frame.row, DOUBTFUL, limit], StoredTask::from_row)?;
+    let mut found = Vec::new();
+    for stored in rows {
+        found.push(stored?.into_seen(frame.intent));
+    }
+    Ok(found)
+}
+
+fn array_from(conn: &Connection, r: &Row<'_>) -> rusqlite::Result<ArrayRecord> {
+    let total = r.get::<_, i64>(3)? as u64;
+    let counts = counts_from(r, 12)?;
+    let all = LaneCounts {
+        pending: counts.pending,
+        running: counts.running,
+    };
+    let lanes = lanes_from(conn, r, total, all, 18)?;
     Ok(ArrayRecord {
         submitted: NewArray {
             id: array_id(r, 0)?,
             name: r.get(1)?,
             spec: r.get(2)?,
-            total: r.get::<_, i64>(3)? as u64,
-            budgets: budgets_from(r.get_ref(4)?.as_str()?)?,
+            total,
+            budgets: json_from(r.get_ref(4)?.as_str()?)?,
             deadline: UnixMicros(r.get(5)?),
+            lanes: lane_sizes(r, 19)?,
         },
         created_at: UnixMicros(r.get(6)?),
         started_at: r.get::<_, Option<i64>>(7)?.map(UnixMicros),
@@ -250,7 +390,8 @@ fn array_from(r: &Row<'_>) -> rusqlite::Result<ArrayRecord> {
         intent: intent_from(r.get(9)?)?,
         interrupted: r.get::<_, i64>(10)? as u64,
         workers_lost: r.get::<_, i64>(11)? as u64,
-        counts: counts_from(r, 12)?,
+        counts,
+        lanes: lanes.iter().map(|lane| lane.counts).collect(),
     })
 }
 
@@ -260,6 +401,7 @@ fn agent_from(r: &Row<'_>) -> rusqlite::Result<AgentRecord> {
         enrolled: NewAgent {
             array: array_id(r, 1)?,
             slot: r.get(2)?,
+            lane: r.get(11)?,
             pid: r.get(3)?,
             pid_started: r.get::<_, i64>(4)? as u64,
             boot: r.get(5)?,
@@ -280,21 +422,17 @@ fn array_id(r: &Row<'_>, at: usize) -> rusqlite::Result<ArrayId> {
 
 /// Counts from six columns, `at` on, in the order of [`Counts`].
 pub(super) fn counts_from(r: &Row<'_>, at: usize) -> rusqlite::Result<Counts> {
-    let count = |n: usize| -> rusqlite::Result<u64> {
-        let value: i64 = r.get(at + n)?;
-        u64::try_from(value).map_err(|_| unknown("count", value))
-    };
     Ok(Counts {
-        pending: count(0)?,
-        running: count(1)?,
-        succeeded: count(2)?,
-        failed: count(3)?,
-        skipped: count(4)?,
-        cancelled: count(5)?,
+        pending: count(r, at)?,
+        running: count(r, at + 1)?,
+        succeeded: count(r, at + 2)?,
+        failed: count(r, at + 3)?,
+        skipped: count(r, at + 4)?,
+        cancelled: count(r, at + 5)?,
     })
 }
 
-pub(super) fn budgets_from(json: &str) -> rusqlite::Result<Budgets> {
-    serde_json::from_str(json)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
+fn count(r: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
+    let value: i64 = r.get(at)?;
+    u64::try_from(value).map_err(|_| unknown("count", value))
 }

@@ -1,12 +1,15 @@
 //! Between rows and what they mean.
 //!
 //! A task stored as pending in a closed array has been ended by the closing: its state is
-//! derived at every read ([`closing`]), so closing writes no task.
+//! derived at every read ([`closing`]), so closing writes no task. Once the array is open again
+//! those that stay ended are stored as what ended them ([`StoredTask::closed_by`]).
 
 use rusqlite::types::Type;
 use rusqlite::{Row, ToSql};
+use serde::de::DeserializeOwned;
 use spawn_core::budgets::Spent;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::{FailedCall, Usage};
 use spawn_core::outcome::{Cause, Ending};
 use spawn_core::task::{Intent, Task, TaskState, Token, closing};
 use spawn_ports::ledger::{AgentId, AttemptRow, LogSpan, TaskRow};
@@ -14,7 +17,8 @@ use spawn_ports::ledger::{AgentId, AttemptRow, LogSpan, TaskRow};
 /// The columns of an attempt's end, in the order [`execution_from`] reads them.
 macro_rules! end_columns {
     () => {
-        "agent, started_at, ended_at, cause, exit_code, signal, message, log_offset, log_len"
+        "agent, started_at, ended_at, cause, exit_code, signal, message, log_offset, log_len, \
+         last_stderr, peak_memory, cpu_micros, failed_calls"
     };
 }
 /// The columns of a task, in the order [`StoredTask::from_row`] reads them.
@@ -36,6 +40,8 @@ pub(super) struct Execution {
     pub ended_at: Option<UnixMicros>,
     pub ending: Option<Ending>,
     pub log: Option<LogSpan>,
+    pub usage: Option<Usage>,
+    pub failed_calls: Vec<FailedCall>,
 }
 
 /// A task's row.
@@ -44,6 +50,9 @@ pub(super) struct StoredTask {
     pub position: u64,
     /// Pending also means: ended by the closing of its array.
     pub state: TaskState,
+    /// Not [`Intent::Run`] if an earlier closing of its array ended it, and the array is open
+    /// again.
+    pub closed_by: Intent,
     pub attempt: u32,
     pub token: Token,
     pub not_before: UnixMicros,
@@ -57,6 +66,7 @@ impl StoredTask {
         StoredTask {
             position,
             state: TaskState::Pending,
+            closed_by: Intent::Run,
             attempt: 0,
             token: Token(0),
             not_before: UnixMicros(0),
@@ -66,12 +76,18 @@ impl StoredTask {
     }
 
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<StoredTask> {
+        let (state, closed_by) = state_from(row.get(1)?)?;
+        let not_before = UnixMicros(row.get(4)?);
         Ok(StoredTask {
             position: row.get::<_, i64>(0)? as u64,
-            state: state_from(row.get(1)?)?,
+            state,
+            closed_by,
             attempt: row.get(2)?,
             token: Token(row.get::<_, i64>(3)? as u64),
-            not_before: UnixMicros(row.get(4)?),
+            not_before: match not_before {
+                NEVER_CLAIMED => UnixMicros(0),
+                time => time,
+            },
             spent: match row.get_ref(5)?.as_blob_or_null()? {
                 Some(bytes) => spent_from(bytes)?,
                 None => Spent::default(),
@@ -80,10 +96,14 @@ impl StoredTask {
         })
     }
 
-    /// State and ending as readers see them.
+    /// State and ending as readers see them in an array with this intent.
     fn seen(&self, intent: Intent) -> (TaskState, Option<Ending>) {
-        if self.state == TaskState::Pending && intent != Intent::Run {
-            let (state, cause) = closing(intent);
+        let closed_by = match self.state {
+            TaskState::Pending => intent,
+            _ => self.closed_by,
+        };
+        if closed_by != Intent::Run {
+            let (state, cause) = closing(closed_by);
             return (state, Some(Ending::of(cause)));
         }
         let ending = self.newest.as_ref().and_then(|n| n.ending.clone());
@@ -103,35 +123,62 @@ impl StoredTask {
         }
     }
 
-    /// Takes over what a transition made of the task. `own` is how its newest attempt ended: a
-    /// task that ended otherwise was ended by the closing of its array.
-    pub fn become_task(&mut self, next: &Task, own: Option<&Ending>) {
-        let by_closing = next.state.is_terminal() && next.ending.as_ref() != own;
+    /// Takes over what a transition made of the task; `by_closing` if it ended because its array
+    /// is closed, however its newest attempt ended.
+    pub fn become_task(&mut self, next: &Task, by_closing: bool) {
         self.state = match by_closing {
             true => TaskState::Pending,
             false => next.state,
         };
+        self.closed_by = Intent::Run;
         self.attempt = next.attempt;
         self.token = next.token;
         self.not_before = next.not_before;
         self.spent = next.spent;
     }
 
+    /// The number that stands for its state.
+    pub fn state_code(&self) -> i64 {
+        if self.closed_by != Intent::Run {
+            return closed_code(self.closed_by);
+        }
+        let doubtful = || {
+            self.newest
+                .as_ref()
+                .is_some_and(|n| !n.failed_calls.is_empty())
+        };
+        match self.state {
+            TaskState::Succeeded if doubtful() => DOUBTFUL,
+            state => state_code(state),
+        }
+    }
+
+    /// What `not_before` is stored as.
+    pub fn not_before_code(&self) -> i64 {
+        match (self.state, self.token) {
+            (TaskState::Pending, Token(0)) => NEVER_CLAIMED.0,
+            _ => self.not_before.0,
+        }
+    }
+
     /// The task as readers see it.
     pub fn into_seen(self, intent: Intent) -> TaskRow {
         let (state, ending) = self.seen(intent);
+        let newest = self.newest.as_ref();
         TaskRow {
             position: self.position,
             state,
             attempt: self.attempt,
             token: self.token,
-            agent: self.newest.as_ref().map(|n| n.agent),
-            started_at: self.newest.as_ref().map(|n| n.started_at),
-            ended_at: self.newest.as_ref().and_then(|n| n.ended_at),
+            agent: newest.map(|n| n.agent),
+            started_at: newest.map(|n| n.started_at),
+            ended_at: newest.and_then(|n| n.ended_at),
             not_before: self.not_before,
             spent: self.spent,
             ending,
-            log: self.newest.as_ref().and_then(|n| n.log),
+            log: newest.and_then(|n| n.log),
+            usage: newest.and_then(|n| n.usage),
+            failed_calls: self.newest.map_or_else(Vec::new, |n| n.failed_calls),
         }
     }
 }
@@ -145,11 +192,13 @@ impl Execution {
             ended_at: self.ended_at,
             ending: self.ending,
             log: self.log,
+            usage: self.usage,
+            failed_calls: self.failed_calls,
         }
     }
 }
 
-/// The nine end columns from column `at` on; `None` if nobody executed the task.
+/// The end columns from column `at` on; `None` if nobody executed the task.
 pub(super) fn execution_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Execution>> {
     let Some(agent) = row.get::<_, Option<i64>>(at)? else {
         return Ok(None);
@@ -161,6 +210,7 @@ pub(super) fn execution_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Optio
             exit_code: row.get(at + 4)?,
             signal: row.get(at + 5)?,
             message: row.get(at + 6)?,
+            last_stderr: row.get(at + 9)?,
         }),
     };
     let log = match row.get::<_, Option<i64>>(at + 7)? {
@@ -170,16 +220,29 @@ pub(super) fn execution_from(row: &Row<'_>, at: usize) -> rusqlite::Result<Optio
             len: row.get::<_, i64>(at + 8)? as u64,
         }),
     };
+    let usage = match row.get::<_, Option<i64>>(at + 10)? {
+        None => None,
+        Some(bytes) => Some(Usage {
+            peak_memory_bytes: bytes as u64,
+            cpu_micros: row.get::<_, i64>(at + 11)? as u64,
+        }),
+    };
+    let failed_calls = match row.get_ref(at + 12)?.as_str_or_null()? {
+        None => Vec::new(),
+        Some(json) => json_from(json)?,
+    };
     Ok(Some(Execution {
         agent: AgentId(agent as u64),
         started_at: UnixMicros(row.get(at + 1)?),
         ended_at: row.get::<_, Option<i64>>(at + 2)?.map(UnixMicros),
         ending,
         log,
+        usage,
+        failed_calls,
     }))
 }
 
-/// Values of the nine end columns, ready to be bound.
+/// Values of the end columns, ready to be bound.
 pub(super) struct EndValues<'a> {
     pub agent: Option<i64>,
     pub started_at: Option<i64>,
@@ -190,12 +253,18 @@ pub(super) struct EndValues<'a> {
     pub message: Option<&'a str>,
     pub log_offset: Option<i64>,
     pub log_len: Option<i64>,
+    pub last_stderr: Option<&'a str>,
+    pub peak_memory: Option<i64>,
+    pub cpu_micros: Option<i64>,
+    pub failed_calls: Option<String>,
 }
 
 impl<'a> EndValues<'a> {
     pub fn of(execution: Option<&'a Execution>) -> EndValues<'a> {
         let ending = execution.and_then(|x| x.ending.as_ref());
         let log = execution.and_then(|x| x.log);
+        let usage = execution.and_then(|x| x.usage);
+        let failed_calls = execution.map_or(&[][..], |x| &x.failed_calls);
         EndValues {
             agent: execution.map(|x| x.agent.0 as i64),
             started_at: execution.map(|x| x.started_at.0),
@@ -206,10 +275,17 @@ impl<'a> EndValues<'a> {
             message: ending.and_then(|e| e.message.as_deref()),
             log_offset: log.map(|l| l.offset as i64),
             log_len: log.map(|l| l.len as i64),
+            last_stderr: ending.and_then(|e| e.last_stderr.as_deref()),
+            peak_memory: usage.map(|u| u.peak_memory_bytes as i64),
+            cpu_micros: usage.map(|u| u.cpu_micros as i64),
+            failed_calls: match failed_calls {
+                [] => None,
+                calls => Some(serde_json::to_string(calls).expect("strings and numbers")),
+            },
         }
     }
 
-    pub fn bind(&self) -> [&dyn ToSql; 9] {
+    pub fn bind(&self) -> [&dyn ToSql; 13] {
         [
             &self.agent,
             &self.started_at,
@@ -220,11 +296,20 @@ impl<'a> EndValues<'a> {
             &self.message,
             &self.log_offset,
             &self.log_len,
+            &self.last_stderr,
+            &self.peak_memory,
+            &self.cpu_micros,
+            &self.failed_calls,
         ]
     }
 }
 
-/// The number a state is stored as; the partial indexes of the schema name 0, 1 and 3.
+/// What `not_before` of a pending task is stored as that has a row and was never claimed: it goes
+/// out after all that were handed back. Read as 0.
+const NEVER_CLAIMED: UnixMicros = UnixMicros(i64::MAX);
+
+/// The number a state is stored as; the partial indexes of the schema name 0, 1, 3 and those
+/// above 5.
 pub(super) fn state_code(state: TaskState) -> i64 {
     match state {
         TaskState::Pending => 0,
@@ -236,9 +321,35 @@ pub(super) fn state_code(state: TaskState) -> i64 {
     }
 }
 
-fn state_from(code: i64) -> rusqlite::Result<TaskState> {
+/// The number of a task that a closing for `intent` ended, in an array that is open again.
+pub(super) fn closed_code(intent: Intent) -> i64 {
+    5 + intent_code(intent)
+}
+
+/// The number of a task that succeeded though AWS calls failed.
+pub(super) const DOUBTFUL: i64 = 9;
+
+/// All numbers of tasks that readers see in `state`, whatever is wanted of their array.
+pub(super) fn state_codes(state: TaskState) -> Vec<i64> {
+    let all = 0..=DOUBTFUL;
+    all.filter(|code| state_from(*code).is_ok_and(|(found, _)| found == state))
+        .collect()
+}
+
+/// The state that a number stands for, and the intent of the closing that gave it.
+fn state_from(code: i64) -> rusqlite::Result<(TaskState, Intent)> {
+    if code == DOUBTFUL {
+        return Ok((TaskState::Succeeded, Intent::Run));
+    }
+    let closings = Intent::ALL.into_iter().filter(|i| *i != Intent::Run);
+    for intent in closings {
+        if closed_code(intent) == code {
+            return Ok((closing(intent).0, intent));
+        }
+    }
     let known = TaskState::ALL.into_iter().find(|s| state_code(*s) == code);
-    known.ok_or_else(|| unknown("task state", code))
+    let state = known.ok_or_else(|| unknown("task state", code))?;
+    Ok((state, Intent::Run))
 }
 
 pub(super) fn intent_code(intent: Intent) -> i64 {
@@ -246,12 +357,12 @@ pub(super) fn intent_code(intent: Intent) -> i64 {
         Intent::Run => 0,
         Intent::Cancel => 1,
         Intent::Expired => 2,
+        Intent::Halted => 3,
     }
 }
 
 pub(super) fn intent_from(code: i64) -> rusqlite::Result<Intent> {
-    let known = [Intent::Run, Intent::Cancel, Intent::Expired];
-    let found = known.into_iter().find(|i| intent_code(*i) == code);
+    let found = Intent::ALL.into_iter().find(|i| intent_code(*i) == code);
     found.ok_or_else(|| unknown("intent", code))
 }
 
@@ -267,6 +378,7 @@ fn cause_code(cause: Cause) -> i64 {
         Cause::LaunchFailed => 7,
         Cause::Ttl => 8,
         Cause::Cancelled => 9,
+        Cause::Halted => 10,
     }
 }
 
@@ -311,6 +423,12 @@ fn spent_from(bytes: &[u8]) -> rusqlite::Result<Spent> {
     })
 }
 
+/// What is stored as JSON.
+pub(super) fn json_from<T: DeserializeOwned>(json: &str) -> rusqlite::Result<T> {
+    serde_json::from_str(json)
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(e)))
+}
+
 /// The error for a value that no version of the schema writes.
 pub(super) fn unknown(what: &str, value: i64) -> rusqlite::Error {
     let said = format!("unknown {what} {value}; the ledger's file is damaged");
@@ -324,12 +442,18 @@ mod tests {
     #[test]
     fn codes_round_trip() {
         for state in TaskState::ALL {
-            assert_eq!(state_from(state_code(state)).unwrap(), state);
+            assert_eq!(state_from(state_code(state)).unwrap(), (state, Intent::Run));
         }
+        for intent in Intent::ALL {
+            assert_eq!(intent_from(intent_code(intent)).unwrap(), intent);
+        }
+        assert_eq!(state_codes(TaskState::Succeeded), [2, 9]);
+        assert_eq!(state_codes(TaskState::Failed), [3, 7]);
+        assert_eq!(state_codes(TaskState::Cancelled), [5, 6, 8]);
         for cause in Cause::ALL {
             assert_eq!(cause_from(cause_code(cause)).unwrap(), cause);
         }
-        assert!(state_from(6).is_err() && cause_from(-1).is_err() && intent_from(3).is_err());
+        assert!(state_from(10).is_err() && cause_from(-1).is_err() && intent_from(4).is_err());
     }
 
     #[test]

@@ -5,9 +5,14 @@
 //! - What changes with every claim (`progress`) is apart from what never changes (`arrays`):
 //!   a specification may be large, and SQLite rewrites whole rows.
 //! - A task gets its row when it is first claimed; positions from `progress.fresh` on have none.
+//!   An array of several lanes (`arrays.lanes`, how many tasks each has, as JSON) has such a
+//!   position for each of them, in `lanes`, and does not use that of `progress`.
+//! - Tasks that a closing ended have no row or are stored as pending. When a part of the array is
+//!   opened again, the others get the state of such an end, and a row if they had none.
 //! - A task's newest attempt is in its own row. It moves to `attempts` when the task is claimed
 //!   again.
-//! - States and causes are small integers, see [`super::rows`].
+//! - States and causes are small integers, see [`super::rows`]. States above 5 are marked: few
+//!   tasks have one, and `tasks_marked` finds them.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -15,7 +20,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x7370_776e;
 
 /// Step `n` leads from version `n` to `n + 1`. Released steps are never edited.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE arrays (
     array      INTEGER PRIMARY KEY,
     id         TEXT NOT NULL UNIQUE,
@@ -95,7 +101,29 @@ CREATE TABLE agents (
 ) STRICT;
 CREATE INDEX agents_of_array ON agents (array, agent);
 CREATE INDEX agents_live ON agents (agent) WHERE ended_at IS NULL;
-"];
+",
+    "
+ALTER TABLE arrays ADD COLUMN lanes TEXT;
+CREATE TABLE lanes (
+    array   INTEGER NOT NULL,
+    lane    INTEGER NOT NULL,
+    fresh   INTEGER NOT NULL,
+    pending INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    PRIMARY KEY (array, lane)
+) WITHOUT ROWID, STRICT;
+ALTER TABLE agents ADD COLUMN lane INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN last_stderr TEXT;
+ALTER TABLE tasks ADD COLUMN peak_memory INTEGER;
+ALTER TABLE tasks ADD COLUMN cpu_micros INTEGER;
+ALTER TABLE tasks ADD COLUMN failed_calls TEXT;
+ALTER TABLE attempts ADD COLUMN last_stderr TEXT;
+ALTER TABLE attempts ADD COLUMN peak_memory INTEGER;
+ALTER TABLE attempts ADD COLUMN cpu_micros INTEGER;
+ALTER TABLE attempts ADD COLUMN failed_calls TEXT;
+CREATE INDEX tasks_marked ON tasks (array, state, position) WHERE state > 5;
+",
+];
 
 /// The version this program writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -110,6 +110,11 @@ impl Sandbox {
         self.link.as_fd()
     }
 
+    /// The process at the root of the sandbox, as the agent numbers it.
+    pub fn init_pid(&self) -> i32 {
+        self.init.as_raw()
+    }
+
     /// Tells the init to do something.
     pub fn tell(&self, what: &ToInit<'_>) -> io::Result<()> {
         init_link::tell(self.link.as_fd(), what)

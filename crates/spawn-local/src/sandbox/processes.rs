@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// One process, told from a later one with the same id by its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +64,73 @@ pub fn descendants(root: i32) -> Vec<Process> {
     }
 }
 
+/// What the processes below `root`, itself included, use: resident memory in bytes, and processor
+/// time in microseconds, that of their ended children included.
+///
+/// A process that ends while this looks is counted or not.
+pub fn usage_below(root: i32) -> (u64, u64) {
+    let mut memory = 0;
+    let mut micros = 0;
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        open.extend(children(pid));
+        let (bytes, cpu) = usage(pid).unwrap_or_default();
+        memory += bytes;
+        micros += cpu;
+    }
+    (memory, micros)
+}
+
+/// The children of one process, by the kernel's own list where there is one.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = Path::new("/proc").join(pid.to_string()).join("task");
+    let mut found = Vec::new();
+    for thread in fs::read_dir(threads).into_iter().flatten().flatten() {
+        let Ok(list) = fs::read_to_string(thread.path().join("children")) else {
+            continue;
+        };
+        found.extend(
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
+    }
+    found
+}
+
+fn usage(pid: i32) -> Option<(u64, u64)> {
+    let dir = Path::new("/proc").join(pid.to_string());
+    let pages = fs::read_to_string(dir.join("statm")).ok()?;
+    let pages: u64 = pages.split_whitespace().nth(1)?.parse().ok()?;
+    let stat = fs::read_to_string(dir.join("stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    // Fields 14 to 17: user and system time, its own and that of children it has waited for.
+    let fields = rest.split_whitespace().skip(11).take(4);
+    let ticks: u64 = fields.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let (page, second) = (
+        system_value(libc::_SC_PAGESIZE),
+        system_value(libc::_SC_CLK_TCK),
+    );
+    Some((pages * page, ticks * 1_000_000 / second))
+}
+
+/// How long a process has been running.
+pub fn age(pid: i32) -> Option<Duration> {
+    let started = process(pid)?.started * 1000 / system_value(libc::_SC_CLK_TCK);
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_millis(
+        ((uptime * 1000.0) as u64).saturating_sub(started),
+    ))
+}
+
+/// A number of the system that never changes; at least 1.
+fn system_value(name: i32) -> u64 {
+    // SAFETY: asks for a constant; no memory is handed over.
+    u64::try_from(unsafe { libc::sysconf(name) })
+        .unwrap_or(0)
+        .max(1)
+}
+
 /// Whether this very process still runs.
 pub fn is_alive(pid: i32, started: u64) -> bool {
     process(pid).is_some_and(|p| p.started == started)
@@ -91,6 +159,10 @@ mod tests {
         assert_eq!(found.parent, me);
         assert!(is_alive(pid, found.started));
         assert!(!is_alive(pid, found.started + 1));
+        let (memory, _) = usage_below(me);
+        let (of_child, _) = usage_below(pid);
+        assert!(0 < of_child && of_child < memory);
+        assert!(age(me).unwrap() >= age(pid).unwrap());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!is_alive(pid, found.started));

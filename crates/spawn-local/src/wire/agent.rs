@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::index_set::IndexSet;
+use spawn_core::observed::Progress;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::Token;
 use spawn_ports::ledger::{AgentId, Claim, Commit};
@@ -50,7 +51,8 @@ pub enum FromAgent {
         /// Which tasks.
         positions: Vec<u64>,
     },
-    /// A task that has run for a while, so that people can watch it.
+    /// A task that has run for a while, so that people can watch it; again whenever there is
+    /// news of it.
     Running {
         /// Which task.
         position: u64,
@@ -58,6 +60,10 @@ pub enum FromAgent {
         attempt: u32,
         /// Where its output begins in the agent's log.
         log_offset: u64,
+        /// What it said with `spored progress`.
+        progress: Option<Progress>,
+        /// What it uses at this moment, once that was looked at.
+        load: Option<Load>,
     },
     /// Nothing new; it is still there.
     Heartbeat,
@@ -66,6 +72,15 @@ pub enum FromAgent {
         /// Why.
         why: String,
     },
+}
+
+/// What a task's processes use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Resident memory of all of them, in bytes.
+    pub memory_bytes: u64,
+    /// Processors at work for them since the last look, in thousandths of one.
+    pub milli_cpus: u64,
 }
 
 /// To an agent.
@@ -88,6 +103,11 @@ pub enum ToAgent {
         /// Only if this task runs; otherwise whatever runs, and nothing is started any more.
         position: Option<u64>,
     },
+    /// The worker may live longer.
+    Extend {
+        /// How much, in milliseconds.
+        by_ms: u64,
+    },
 }
 
 /// Everything an agent has to know to serve an array.
@@ -97,8 +117,14 @@ pub struct Job {
     pub array: ArrayId,
     /// Its name.
     pub name: String,
-    /// The index of each position.
+    /// The tasks of this agent's lane, in order of their positions.
     pub indices: IndexSet,
+    /// The position of the first of them.
+    pub first_position: u64,
+    /// How many tasks the array has.
+    pub total: u64,
+    /// The file with the rows of the array's tasks, if they have any.
+    pub rows: Option<String>,
     /// This agent's enrolment.
     pub agent: AgentId,
     /// Its slot in the array.
@@ -117,10 +143,15 @@ pub struct Job {
     pub path: String,
     /// The longest one attempt runs, in milliseconds.
     pub timeout_ms: Option<u64>,
-    /// How long the worker may live from now, in milliseconds.
+    /// How long the array may live from now, in milliseconds.
     pub ttl_ms: u64,
+    /// How long the worker may live, if that may be less, in milliseconds: a fresh sandbox from the
+    /// start of its task, one that is kept from now.
+    pub worker_ttl_ms: Option<u64>,
     /// How long before that scripts are told, in milliseconds.
     pub ttl_notice_ms: u64,
+    /// An agent with nothing to say says so this often, in milliseconds.
+    pub heartbeat_ms: u64,
     /// The launching shell's file creation mask.
     pub umask: u32,
     /// How many files a task may have open, as the user's shell has it.

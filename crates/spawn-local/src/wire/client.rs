@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
+use spawn_core::failure_groups::{CallGroup, FailureGroup};
+use spawn_core::observed::Progress;
 use spawn_core::task::Intent;
-use spawn_ports::ledger::{AgentRecord, ArrayRecord, AttemptRow, NewArray, TaskQuery, TaskRow};
+use spawn_ports::ledger::{
+    AgentRecord, ArrayRecord, AttemptRow, NewArray, Reopen, TaskQuery, TaskRow,
+};
 
-use crate::wire::agent::Isolation;
+use crate::wire::agent::{Isolation, Load};
 
 /// From a command. Each gets one [`Answer`], but for [`Request::Wait`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +61,39 @@ pub enum Request {
         /// Which task.
         position: u64,
     },
+    /// Everything about one task.
+    Explain {
+        /// Of which array.
+        id: ArrayId,
+        /// Which task.
+        position: u64,
+    },
+    /// Play a spot interruption of the worker that runs a task.
+    Interrupt {
+        /// Of which array; any, if a worker is named.
+        id: Option<ArrayId>,
+        /// Which worker.
+        which: Interrupted,
+        /// Milliseconds that its script gets.
+        notice_ms: u64,
+    },
+    /// Give an array more time.
+    Extend {
+        /// Which.
+        id: ArrayId,
+        /// How much, in milliseconds.
+        by_ms: u64,
+    },
+    /// Run ended tasks again.
+    Retry {
+        /// Of which array.
+        id: ArrayId,
+        /// Which tasks.
+        which: Reopen,
+        /// How long the array may live from now if it is not open any more; as it was launched, if
+        /// not given. Milliseconds.
+        ttl_ms: Option<u64>,
+    },
     /// Cancel an array, or call it expired.
     Close {
         /// Which.
@@ -95,6 +132,14 @@ pub enum Answer {
     Tasks(Vec<TaskLine>),
     /// Answers `Attempts`.
     Attempts(Vec<AttemptRow>),
+    /// Answers `Explain`.
+    Story(Box<Story>),
+    /// Answers `Interrupt`: the worker that was told.
+    Told(ToldWorker),
+    /// Answers `Extend`: the array with its new deadline.
+    Extended(Box<ArrayRecord>),
+    /// Answers `Retry`: how many tasks run again.
+    Reopened(u64),
     /// Answers `MissingBuckets`.
     Buckets(Vec<String>),
     /// It could not be done.
@@ -150,6 +195,12 @@ pub struct ArrayStatus {
     pub workers: Vec<WorkerStatus>,
     /// The newest failures.
     pub failures: Vec<TaskLine>,
+    /// The failures of the last while by what they have in common, the largest group first.
+    pub failure_groups: Vec<FailureGroup>,
+    /// How many of the newest failures were looked at for that.
+    pub failures_grouped: u64,
+    /// AWS calls that failed in tasks which succeeded, by what they have in common.
+    pub call_groups: Vec<CallGroup>,
     /// Why nothing is being started, if so.
     pub held_up: Option<String>,
     /// The host's clock: microseconds since 1970.
@@ -186,4 +237,69 @@ pub struct RunningTask {
     pub log_offset: u64,
     /// When it started: microseconds since 1970.
     pub since: i64,
+    /// What it said with `spored progress`.
+    pub progress: Option<Progress>,
+    /// What it used when that was last looked at.
+    pub load: Option<Load>,
+}
+
+/// Which worker is interrupted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interrupted {
+    /// The one of this name.
+    Worker(String),
+    /// The one that runs the task at this position.
+    Position(u64),
+}
+
+/// A worker that was told of its interruption.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldWorker {
+    /// The array it serves.
+    pub array: ArrayId,
+    /// Its slot.
+    pub slot: u32,
+    /// The task that it runs, if it is known.
+    pub position: Option<u64>,
+}
+
+/// Everything about one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    /// Its array.
+    pub record: ArrayRecord,
+    /// The task.
+    pub task: TaskLine,
+    /// Its attempts, oldest first, each with the slot of its worker.
+    pub attempts: Vec<(AttemptRow, Option<u32>)>,
+    /// What its worker last said of it, if it runs.
+    pub running: Option<RunningTask>,
+    /// Why it is not running yet, if it waits.
+    pub waiting: Option<Waiting>,
+    /// The host's clock: microseconds since 1970.
+    pub now: i64,
+}
+
+/// Why a pending task does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiting {
+    /// It failed, and is tried again later.
+    Backoff {
+        /// When: microseconds since 1970.
+        until: i64,
+    },
+    /// No worker is free.
+    Workers {
+        /// Workers at work for the array.
+        at_work: u32,
+    },
+    /// Nothing is started now.
+    HeldUp {
+        /// Why.
+        why: String,
+    },
+    /// So little is left of the TTL that nothing is started any more.
+    RunningOut,
 }

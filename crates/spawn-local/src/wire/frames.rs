@@ -111,6 +111,37 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_all_its_parts_crosses_the_wire() {
+        use spawn_core::counts::Counts;
+        use spawn_core::moment::UnixMicros;
+        use spawn_ports::ledger::{ArrayRecord, LaneCounts, NewArray};
+        let record = ArrayRecord {
+            submitted: NewArray {
+                id: "array-20260127-abc123".parse().unwrap(),
+                name: "n".into(),
+                spec: "{}".into(),
+                total: 3,
+                budgets: Default::default(),
+                deadline: UnixMicros(5),
+                lanes: vec![1, 2],
+            },
+            created_at: UnixMicros(1),
+            started_at: None,
+            ended_at: None,
+            intent: Default::default(),
+            counts: Counts::untouched(3),
+            interrupted: 0,
+            workers_lost: 0,
+            lanes: vec![LaneCounts::default(); 2],
+        };
+        let mut wire = Vec::new();
+        encode(&record, &mut wire);
+        let mut inbox = Inbox::new();
+        inbox.fill(&mut &wire[..]).unwrap();
+        assert_eq!(inbox.take::<ArrayRecord>().unwrap(), Some(record));
+    }
+
+    #[test]
     fn a_broken_peer_is_an_error() {
         let mut inbox = Inbox::new();
         inbox.fill(&mut &[255u8; 8][..]).unwrap();

@@ -20,6 +20,7 @@ pub fn new_array(n: u8, total: u64) -> NewArray {
         total,
         budgets: Budgets::default(),
         deadline: UnixMicros(1_769_600_000_000_000),
+        lanes: Vec::new(),
     }
 }
 
@@ -32,6 +33,7 @@ pub fn enroll(ledger: &mut SqliteLedger, n: u8) -> AgentId {
     let agent = NewAgent {
         array: array_id(n),
         slot: 0,
+        lane: 0,
         pid: 4_242,
         pid_started: 81_516,
         boot: "6c3f0d8e-7a3c-4f5b-9d56-0c9a4b1f2e77".to_owned(),
@@ -52,5 +54,7 @@ pub fn outcome(position: u64, token: Token, cause: Cause) -> Commit {
             offset: position * 64,
             len: 64,
         },
+        usage: None,
+        failed_calls: Vec::new(),
     }
 }

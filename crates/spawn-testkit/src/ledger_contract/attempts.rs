@@ -178,6 +178,8 @@ pub fn the_end_of_an_agent_voids_its_leases(fresh: Fresh<'_>) {
         ended_at: Some(lost_at),
         ending: Some(Ending::of(Cause::WorkerLost)),
         log: None,
+        usage: None,
+        failed_calls: Vec::new(),
     };
     assert_eq!(scene.ledger.attempts(&scene.id, 2).unwrap(), [expected]);
     assert_eq!(scene.positions(other, 9), [0, 2, 4, 5]);
@@ -216,6 +218,8 @@ pub fn attempts_are_kept_as_history(fresh: Fresh<'_>) {
             offset: 0,
             len: 100,
         }),
+        usage: None,
+        failed_calls: Vec::new(),
     };
     scene.claim(agent, 1);
     let second = AttemptRow {
@@ -225,6 +229,8 @@ pub fn attempts_are_kept_as_history(fresh: Fresh<'_>) {
         ended_at: None,
         ending: None,
         log: None,
+        usage: None,
+        failed_calls: Vec::new(),
     };
     let history = scene.ledger.attempts(&scene.id, 0).unwrap();
     assert_eq!(history, [first.clone(), second]);

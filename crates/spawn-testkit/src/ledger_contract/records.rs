@@ -2,14 +2,15 @@
 
 use spawn_core::counts::Counts;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::Usage;
 use spawn_core::outcome::{Cause, Ending, Report};
 use spawn_core::task::{Intent, TaskState, Token};
 use spawn_ports::ledger::{
-    AgentId, AgentRecord, ArrayRecord, Commit, LedgerError, LogSpan, TaskQuery, TaskRow,
+    AgentId, AgentRecord, ArrayRecord, Commit, LaneCounts, LedgerError, LogSpan, TaskQuery, TaskRow,
 };
 
 use super::Fresh;
-use super::scene::{NONE, START, Scene, array_id, new_agent, new_array, outcome};
+use super::scene::{NONE, START, Scene, array_id, failed_calls, new_agent, new_array, outcome};
 
 /// A submitted array reads back as submitted, with every task pending and untouched.
 pub fn a_new_array_has_all_its_tasks_pending(fresh: Fresh<'_>) {
@@ -23,6 +24,10 @@ pub fn a_new_array_has_all_its_tasks_pending(fresh: Fresh<'_>) {
         counts: Counts::untouched(3),
         interrupted: 0,
         workers_lost: 0,
+        lanes: vec![LaneCounts {
+            pending: 3,
+            running: 0,
+        }],
     };
     assert_eq!(scene.record(), expected);
     let untouched = TaskRow {
@@ -37,6 +42,8 @@ pub fn a_new_array_has_all_its_tasks_pending(fresh: Fresh<'_>) {
         spent: Default::default(),
         ending: None,
         log: None,
+        usage: None,
+        failed_calls: Vec::new(),
     };
     assert_eq!(scene.task(2), untouched);
     assert_eq!(scene.ledger.task(&array_id(0), 3).unwrap(), None);
@@ -203,6 +210,7 @@ pub fn every_field_of_an_outcome_is_kept(fresh: Fresh<'_>) {
                     exit_code: (position % 2 == 0).then_some(i32::MIN),
                     signal: (position % 3 == 0).then_some(i32::MAX),
                     message: (position % 2 == 1).then(|| format!("ü\n{}", "x".repeat(9_000))),
+                    last_stderr: (position % 2 == 0).then(|| "error: no such\tfile 'ü'".to_owned()),
                 },
             },
             started_at: UnixMicros(i64::MIN),
@@ -211,6 +219,11 @@ pub fn every_field_of_an_outcome_is_kept(fresh: Fresh<'_>) {
                 offset: u64::MAX,
                 len: u64::MAX - 1,
             },
+            usage: (position % 3 < 2).then_some(Usage {
+                peak_memory_bytes: u64::MAX,
+                cpu_micros: position as u64,
+            }),
+            failed_calls: failed_calls(position % 4),
         };
         let now = scene.tick();
         let answers = scene
@@ -228,6 +241,10 @@ pub fn every_field_of_an_outcome_is_kept(fresh: Fresh<'_>) {
             .unwrap();
         assert_eq!(attempts[0].ending, row.ending);
         assert_eq!(attempts[0].log, row.log);
+        assert_eq!(row.usage, commit.usage);
+        assert_eq!(row.failed_calls, commit.failed_calls);
+        assert_eq!(attempts[0].usage, commit.usage);
+        assert_eq!(attempts[0].failed_calls, commit.failed_calls);
     }
 }
 

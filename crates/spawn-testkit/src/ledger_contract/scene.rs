@@ -3,6 +3,7 @@
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::FailedCall;
 use spawn_core::outcome::{Cause, Report};
 use spawn_core::task::{Illegal, TaskState, Token};
 use spawn_ports::ledger::{
@@ -38,6 +39,7 @@ pub(super) fn new_array(n: u8, total: u64) -> NewArray {
             ..Budgets::default()
         },
         deadline: UnixMicros(START).plus_millis(86_400_000),
+        lanes: Vec::new(),
     }
 }
 
@@ -45,6 +47,7 @@ pub(super) fn new_agent(array: ArrayId, slot: u32) -> NewAgent {
     NewAgent {
         array,
         slot,
+        lane: 0,
         pid: 4_194_303,
         pid_started: 17,
         boot: "6c3f0d8e-7a3c-4f5b-9d56-0c9a4b1f2e77".to_owned(),
@@ -158,6 +161,10 @@ impl Scene {
             assert_eq!(record.counts.of(state), tasks as u64, "{state:?}");
         }
         assert_eq!(record.ended_at.is_some(), record.counts.all_ended());
+        let pending: u64 = record.lanes.iter().map(|lane| lane.pending).sum();
+        let running: u64 = record.lanes.iter().map(|lane| lane.running).sum();
+        let all = (record.counts.pending, record.counts.running);
+        assert_eq!((pending, running), all, "the lanes make up the array");
     }
 }
 
@@ -173,7 +180,21 @@ pub(super) fn outcome(position: u64, token: Token, cause: Cause, now: UnixMicros
             offset: position.wrapping_mul(100),
             len: 100,
         },
+        usage: None,
+        failed_calls: Vec::new(),
     }
+}
+
+/// `kinds` kinds of AWS calls that failed.
+pub(super) fn failed_calls(kinds: usize) -> Vec<FailedCall> {
+    let kind = |n| FailedCall {
+        service: "s3".to_owned(),
+        operation: "PutObject".to_owned(),
+        code: format!("NoSuchBucket{n}"),
+        resource: (n > 0).then(|| format!("bucket-{n}/a \"key\"\n")),
+        count: u64::MAX - n as u64,
+    };
+    (0..kinds).map(kind).collect()
 }
 
 /// No positions.

@@ -1,13 +1,14 @@
 //! `spawn cancel`: nothing more of an array is started, and what runs is stopped.
 
 use std::io::Write;
+use std::time::Duration;
 
 use spawn_core::duration::Span;
 
 use super::{Exit, confirm::confirm};
 use crate::error::CliError;
 use crate::read_model::ArrayView;
-use crate::render::{Output, counted};
+use crate::render::{Output, counted, human_seconds};
 use crate::session::Session;
 
 /// Cancel an array
@@ -37,18 +38,31 @@ pub struct Args {
 
 /// Runs `spawn cancel`.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
-    let (mut session, id) = Session::find(&args.array)?;
+    let notice = args.notice.as_duration();
+    close(&args.array, "cancel", "cancels", args.yes, notice, output)
+}
+
+/// Cancels an array: what `cancel` and `terminate` do, with more notice or less.
+pub fn close(
+    typed: &str,
+    command: &str,
+    verb: &str,
+    is_agreed: bool,
+    notice: Duration,
+    output: &Output,
+) -> Result<Exit, CliError> {
+    let (mut session, id) = Session::find(typed)?;
     let before = ArrayView::new(&session.status(&id)?);
     if !before.has_ended() {
         let counts = before.line.counts.0;
         let what = format!(
-            "this cancels `{}` ({id}): {} running, {} pending",
+            "this {verb} `{}` ({id}): {} running, {} pending",
             before.line.name,
             counted(counts.running, "task"),
             counts.pending
         );
-        confirm(&what, args.yes, format!("spawn cancel {id} --yes"))?;
-        session.cancel(&id, args.notice.as_duration())?;
+        confirm(&what, is_agreed, format!("spawn {command} {id} --yes"))?;
+        session.cancel(&id, notice)?;
     }
     let after = ArrayView::new(&session.status(&id)?);
     if output.json {
@@ -67,11 +81,14 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         writeln!(out, "{id}  {}", style.array(after.line.state, word))?;
         if running > 0 {
             let scripts = counted(running, "script");
-            writeln!(
-                out,
-                "  {scripts} still running, for {} at most",
-                args.notice
-            )?;
+            match notice.is_zero() {
+                true => writeln!(out, "  {scripts} being killed")?,
+                false => writeln!(
+                    out,
+                    "  {scripts} still running, for {} at most",
+                    human_seconds(notice.as_secs_f64())
+                )?,
+            }
             writeln!(out, "\n  spawn status {} --wait", after.line.array_id)?;
         }
         Ok(())

@@ -8,12 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use spawn_core::array_id::ArrayId;
-use spawn_core::budgets::Budgets;
 use spawn_core::moment::UnixMicros;
 use spawn_local::home::Home;
 use spawn_local::submission::{SHELL_VARIABLES, Submission, own_umask};
 use spawn_ports::ledger::NewArray;
-use spawn_spec::{LaunchArgs, LaunchContext, Resolved, resolve};
+use spawn_spec::{LaunchArgs, LaunchContext, LaunchSpec, Resolved, resolve};
 
 use super::{Exit, status};
 use crate::bundle;
@@ -239,7 +238,8 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
         name: resolved.spec.name.clone(),
         spec,
         total: resolved.spec.indices.len(),
-        budgets: Budgets::default(),
+        budgets: resolved.spec.budgets.clone(),
+        lanes: lanes(&resolved.spec),
         deadline: now.plus_millis(resolved.spec.ttl_ms),
     });
     if let Err(e) = submitted {
@@ -247,6 +247,11 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
         return Err(e);
     }
     Ok((session, id))
+}
+
+/// How many tasks each kind of worker has, where there are several.
+fn lanes(spec: &LaunchSpec) -> Vec<u64> {
+    spec.lanes.iter().map(|lane| lane.indices.len()).collect()
 }
 
 fn new_id() -> Result<(ArrayId, UnixMicros), CliError> {

@@ -87,7 +87,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let indices = Indices::of(&status.record);
     let total = status.record.submitted.total;
     let position = match args.task {
-        Some(index) => Some(position(&id, &indices, index, total)?),
+        Some(index) => Some(session.position(&id, index)?),
         None if total == 1 && !args.failed => Some(0),
         None => None,
     };
@@ -121,15 +121,6 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         output.note("there is no output");
     }
     Ok(Exit::Ok)
-}
-
-fn position(id: &ArrayId, indices: &Indices, index: u64, total: u64) -> Result<u64, CliError> {
-    indices
-        .position_of(index, total)
-        .ok_or_else(|| CliError::NoTask {
-            array: id.clone(),
-            what: format!("task {index}"),
-        })
 }
 
 struct Logs<'a> {

@@ -4,12 +4,17 @@ pub mod cancel;
 pub mod completion;
 mod confirm;
 pub mod env;
+pub mod explain;
+pub mod extend;
+pub mod interrupt;
 pub mod launch;
 pub mod list;
 pub mod local;
 pub mod logs;
+pub mod retry;
 pub mod status;
 pub mod tasks;
+pub mod terminate;
 pub mod version;
 
 use std::process::ExitCode;
@@ -47,7 +52,12 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::List(args) => list::run(&args, output),
         Command::Tasks(args) => tasks::run(&args, output),
         Command::Logs(args) => logs::run(&args, output),
+        Command::Explain(args) => explain::run(&args, output),
+        Command::Retry(args) => retry::run(&args, output),
+        Command::Extend(args) => extend::run(&args, output),
+        Command::Interrupt(args) => interrupt::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
+        Command::Terminate(args) => terminate::run(&args, output),
         Command::Env(args) => env::run(&args, output),
         Command::Local(args) => local::run(&args, output),
         Command::Completion(args) => completion::run(&args, output),

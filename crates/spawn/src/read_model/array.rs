@@ -3,7 +3,12 @@
 use serde::{Serialize, Serializer};
 use spawn_core::array_id::ArrayId;
 use spawn_core::counts::{ArrayState, Counts, eta_seconds};
+use spawn_core::failure_groups::{CallGroup, FailureGroup};
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::Progress;
+use spawn_core::outcome::Cause;
+use spawn_core::task::Intent;
 use spawn_local::wire::client::{ArrayStatus, WorkerStatus};
 use spawn_ports::ledger::ArrayRecord;
 
@@ -92,6 +97,16 @@ pub struct ArrayView {
     pub workers: Vec<WorkerView>,
     /// The newest failures.
     pub failures: Vec<TaskView>,
+    /// Failures by what they have in common, the largest group first.
+    pub failure_groups: Vec<FailureGroupView>,
+    /// How many of the newest failures were looked at for that.
+    pub failures_grouped: u64,
+    /// AWS calls that failed in tasks which succeeded.
+    pub failed_calls: Vec<CallGroupView>,
+    /// What is wanted of the array.
+    pub intent: Intent,
+    /// The most tasks that may fail before nothing more is started.
+    pub max_failures: Option<MaxFailures>,
     /// The host's clock.
     #[serde(skip)]
     pub now: Stamp,
@@ -122,6 +137,19 @@ impl ArrayView {
                 .iter()
                 .map(|row| TaskView::new(row, &indices))
                 .collect(),
+            failure_groups: status
+                .failure_groups
+                .iter()
+                .map(|group| FailureGroupView::new(group, &indices))
+                .collect(),
+            failures_grouped: status.failures_grouped,
+            failed_calls: status
+                .call_groups
+                .iter()
+                .map(|group| CallGroupView::new(group, &indices))
+                .collect(),
+            intent: status.record.intent,
+            max_failures: indices.max_failures(),
             now: Stamp(now),
         }
     }
@@ -134,6 +162,69 @@ impl ArrayView {
     /// Whether it ended with every task succeeded or skipped.
     pub fn is_well(&self) -> bool {
         self.line.counts.0.all_well()
+    }
+}
+
+/// Failed tasks that look alike.
+#[derive(Clone, Debug, Serialize)]
+pub struct FailureGroupView {
+    /// Why they failed.
+    pub cause: Cause,
+    /// Their exit code, if they exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended them, if one did.
+    pub signal: Option<i32>,
+    /// What one of them said last.
+    pub line: Option<String>,
+    /// How many there are.
+    pub count: u64,
+    /// Indices of the first few.
+    pub examples: Vec<u64>,
+}
+
+impl FailureGroupView {
+    fn new(group: &FailureGroup, indices: &Indices) -> FailureGroupView {
+        FailureGroupView {
+            cause: group.cause,
+            exit_code: group.exit_code,
+            signal: group.signal,
+            line: group.line.clone(),
+            count: group.count,
+            examples: group.examples.iter().map(|at| indices.at(*at)).collect(),
+        }
+    }
+}
+
+/// AWS calls that failed alike, in tasks that succeeded.
+#[derive(Clone, Debug, Serialize)]
+pub struct CallGroupView {
+    /// `s3`, `sqs`, `dynamodb`, ...
+    pub service: String,
+    /// The API operation.
+    pub operation: String,
+    /// The error code.
+    pub code: String,
+    /// What one of them was about.
+    pub resource: Option<String>,
+    /// Failed calls.
+    pub calls: u64,
+    /// Tasks that made them.
+    pub tasks: u64,
+    /// Indices of the first few of these tasks.
+    pub examples: Vec<u64>,
+}
+
+impl CallGroupView {
+    fn new(group: &CallGroup, indices: &Indices) -> CallGroupView {
+        CallGroupView {
+            service: group.service.clone(),
+            operation: group.operation.clone(),
+            code: group.code.clone(),
+            resource: group.resource.clone(),
+            calls: group.calls,
+            tasks: group.tasks,
+            examples: group.examples.iter().map(|at| indices.at(*at)).collect(),
+        }
     }
 }
 
@@ -156,6 +247,12 @@ pub struct WorkerView {
     pub started_at: Stamp,
     /// When it was last heard.
     pub last_update: Stamp,
+    /// How far its task says it has come.
+    pub progress: Option<Progress>,
+    /// Memory of its task's processes, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processors at work for its task.
+    pub cpus: Option<f64>,
 }
 
 impl WorkerView {
@@ -173,6 +270,9 @@ impl WorkerView {
             tasks_done: status.agent.tasks_done,
             started_at: Stamp(status.agent.started_at),
             last_update: Stamp(status.agent.last_update),
+            progress: running.and_then(|task| task.progress),
+            memory_bytes: running.and_then(|task| Some(task.load?.memory_bytes)),
+            cpus: running.and_then(|task| Some(task.load?.milli_cpus as f64 / 1000.0)),
         }
     }
 }

@@ -6,9 +6,11 @@
 mod array;
 mod plan;
 mod stamp;
+mod story;
 mod task;
 
-pub use array::{ArrayLine, ArrayView, CountsView};
+pub use array::{ArrayLine, ArrayView, CallGroupView, CountsView, FailureGroupView};
 pub use plan::PlanView;
 pub use stamp::Stamp;
-pub use task::{Indices, TaskView};
+pub use story::{AttemptView, StoryView};
+pub use task::{Indices, TaskView, ending, one_line};

@@ -1,4 +1,4 @@
-//! Lengths of time for people: two units at most.
+//! Lengths of time, and amounts of memory, for people.
 
 use crate::read_model::Stamp;
 
@@ -17,6 +17,23 @@ pub fn human_seconds(seconds: f64) -> String {
     }
 }
 
+/// `512 B`, `3.2 MiB`, `14 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if amount < 1000.0 {
+            break;
+        }
+        amount /= 1024.0;
+        unit = next;
+    }
+    match unit == "B" || amount >= 9.95 {
+        true => format!("{amount:.0} {unit}"),
+        false => format!("{amount:.1} {unit}"),
+    }
+}
+
 /// How long ago, coarsely: `just now`, `5m ago`, `3d ago`.
 pub fn human_since(then: Stamp, now: Stamp) -> String {
     let seconds = now.seconds_since(then) as u64;
@@ -32,6 +49,20 @@ pub fn human_since(then: Stamp, now: Stamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_have_two_or_three_digits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 KiB"),
+            (3_400_000, "3.2 MiB"),
+            (10_480_000, "10 MiB"),
+            (15_032_385_536, "14 GiB"),
+        ] {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
 
     #[test]
     fn lengths_have_two_units_at_most() {

@@ -4,6 +4,7 @@ mod length;
 mod plan;
 mod progress;
 mod status;
+mod story;
 mod style;
 mod table;
 mod task_output;
@@ -12,10 +13,11 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use serde::Serialize;
 
-pub use length::{human_seconds, human_since};
+pub use length::{human_bytes, human_seconds, human_since};
 pub use plan::write_plan;
 pub use progress::Progress;
 pub use status::write_status;
+pub use story::write_story;
 pub use style::Style;
 pub use table::{Align, Table};
 pub use task_output::{Shape, TaskOutput};

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use spawn_core::task::TaskState;
+use spawn_core::task::{Intent, TaskState};
 
-use super::{Align, Style, Table, counted, human_seconds, human_since};
-use crate::read_model::{ArrayView, CountsView, TaskView};
+use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since};
+use crate::read_model::{ArrayView, CallGroupView, CountsView, FailureGroupView, ending, one_line};
 
 /// Workers and failures shown before the rest is only counted.
 const SHOWN: usize = 8;
@@ -54,13 +54,24 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
     if let Some(why) = &view.held_up {
         writeln!(out, "  {}  {why}", style.warn("held up"))?;
     }
+    if let (Intent::Halted, Some(most)) = (view.intent, view.max_failures) {
+        let label = style.warn("halted ");
+        writeln!(
+            out,
+            "  {label}  more than --max-failures {most} tasks failed; nothing more was started"
+        )?;
+    }
     if !view.workers.is_empty() && !view.has_ended() {
         writeln!(out)?;
         write_workers(out, view, style)?;
     }
-    if !view.failures.is_empty() {
+    if view.line.counts.0.failed > 0 {
         writeln!(out)?;
         write_failures(out, view, style)?;
+    }
+    if !view.failed_calls.is_empty() {
+        writeln!(out)?;
+        write_failed_calls(out, view, style)?;
     }
     Ok(())
 }
@@ -90,22 +101,26 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
         ("host", Align::Left),
         ("task", Align::Right),
         ("for", Align::Right),
+        ("progress", Align::Right),
+        ("memory", Align::Right),
+        ("cpus", Align::Right),
         ("done", Align::Right),
+        ("heard", Align::Left),
     ];
     let mut table = Table::new(&columns, |name| style.faint(name));
+    let dash = || "-".to_owned();
     for worker in view.workers.iter().take(SHOWN) {
         let since = worker.task_started_at;
         table.row([
             worker.worker.to_string(),
-            worker.hostname.clone().unwrap_or_else(|| "-".to_owned()),
-            worker
-                .task
-                .map_or_else(|| "-".to_owned(), |t| t.to_string()),
-            since.map_or_else(
-                || "-".to_owned(),
-                |s| human_seconds(view.now.seconds_since(s)),
-            ),
+            worker.hostname.clone().unwrap_or_else(dash),
+            worker.task.map_or_else(dash, |t| t.to_string()),
+            since.map_or_else(dash, |s| human_seconds(view.now.seconds_since(s))),
+            worker.progress.map_or_else(dash, |p| p.to_string()),
+            worker.memory_bytes.map_or_else(dash, human_bytes),
+            worker.cpus.map_or_else(dash, |cpus| format!("{cpus:.1}")),
             worker.tasks_done.to_string(),
+            human_since(worker.last_update, view.now),
         ]);
     }
     table.write(out, "  ")?;
@@ -121,34 +136,81 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
 
 fn write_failures(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
     let failed = view.line.counts.0.failed;
-    let shown = view.failures.len().min(SHOWN);
-    let title = match failed > shown as u64 {
-        true => format!("  newest {shown} of {}", counted(failed, "failure")),
-        false => format!("  {}", counted(failed, "failure")),
-    };
-    writeln!(out, "{}", style.bad(&title))?;
-    for failure in view.failures.iter().take(SHOWN) {
-        writeln!(out, "    {}", failure_line(failure))?;
+    writeln!(out, "  {}", style.bad(&counted(failed, "failure")))?;
+    for group in view.failure_groups.iter().take(SHOWN) {
+        writeln!(out, "    {}", failure_group(group))?;
+    }
+    let shown: u64 = view
+        .failure_groups
+        .iter()
+        .take(SHOWN)
+        .map(|g| g.count)
+        .sum();
+    let rest = failed.saturating_sub(shown);
+    if rest > 0 {
+        let why = match (view.intent, failed > view.failures_grouped) {
+            (Intent::Expired, true) => "of the TTL's end, before they were done",
+            (_, true) => "that failed before these",
+            (_, false) => "of other kinds; `-o json` shows all",
+        };
+        writeln!(out, "    {rest} more {why}")?;
     }
     let id = view.line.array_id.as_str();
-    if let Some(first) = view.failures.first() {
-        writeln!(out, "\n  spawn logs {id} --task {}", first.index)?;
+    writeln!(out)?;
+    let first = view.failure_groups.first().and_then(|g| g.examples.first());
+    if let Some(first) = first {
+        writeln!(out, "  spawn explain {id} --task {first}")?;
     }
-    if failed > shown as u64 {
-        writeln!(out, "  spawn tasks {id} --state failed")?;
+    writeln!(out, "  spawn tasks {id} --state failed")?;
+    if view.has_ended() {
+        writeln!(out, "  spawn retry {id}")?;
     }
     Ok(())
 }
 
-/// `task 7: exit code 3, attempt 2: disk full`.
-pub fn failure_line(failure: &TaskView) -> String {
-    let ending = failure.ending().unwrap_or_else(|| "failed".to_owned());
-    let mut line = format!("task {}: {ending}", failure.index);
-    if failure.attempt > 1 {
-        line.push_str(&format!(", attempt {}", failure.attempt));
+/// `9 x exit code 1: cannot open file-00017.csv (tasks 17, 18, 19, ...)`.
+pub fn failure_group(group: &FailureGroupView) -> String {
+    let how = ending(group.cause, group.exit_code, group.signal);
+    let line = group
+        .line
+        .as_ref()
+        .map_or_else(String::new, |line| format!(": {}", one_line(line)));
+    let tasks = examples(&group.examples, group.count);
+    format!("{} x {how}{line} ({tasks})", group.count)
+}
+
+fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
+    let title = style.warn("calls that failed in tasks which succeeded");
+    writeln!(out, "  {title}")?;
+    for group in view.failed_calls.iter().take(SHOWN) {
+        let CallGroupView {
+            service,
+            operation,
+            code,
+            ..
+        } = group;
+        let of = group
+            .resource
+            .as_ref()
+            .map_or_else(String::new, |resource| {
+                format!(", such as {}", one_line(resource))
+            });
+        writeln!(
+            out,
+            "    {} x {service} {operation}: {code}{of} ({})",
+            group.calls,
+            examples(&group.examples, group.tasks)
+        )?;
     }
-    if let Some(message) = failure.shown_message() {
-        line.push_str(&format!(": {}", message));
+    Ok(())
+}
+
+/// `task 3`, `tasks 3, 5`, `tasks 3, 5, 7, ...`.
+fn examples(indices: &[u64], all: u64) -> String {
+    let word = if all == 1 { "task" } else { "tasks" };
+    let mut shown: Vec<String> = indices.iter().map(ToString::to_string).collect();
+    if all > indices.len() as u64 {
+        shown.push("...".to_owned());
     }
-    line
+    format!("{word} {}", shown.join(", "))
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use spawn_core::completion;
 use spawn_core::moment::UnixMicros;
+use spawn_core::observed::Usage;
 use spawn_core::outcome::{Completion, Exit, Report, Status, judge};
 use spawn_core::supervise::Supervisor;
 use spawn_core::task::Token;
 use spawn_local::sandbox::{World, tidy};
 use spawn_ports::ledger::{ClaimedTask, Commit, LogSpan};
 
-/// The file that `spored complete` makes in the control directory.
-pub const SAID: &str = "complete";
+use super::watch::Watch;
+use crate::task_files::SAID;
 
 /// The completion file that scripts may write themselves.
 pub const COMPLETION_FILE: &str = "/tmp/SPAWN_COMPLETE";
@@ -40,12 +41,23 @@ pub struct Attempt {
     pub log_offset: u64,
     /// Whether the host has been told that it runs.
     pub announced: bool,
+    /// What it uses and how far it is, as was last looked.
+    pub watch: Watch,
 }
 
 impl Attempt {
     /// The outcome to commit.
-    pub fn commit(&self, report: Report, ended_at: UnixMicros, log_end: u64) -> Commit {
+    pub fn commit(
+        &self,
+        report: Report,
+        usage: Option<Usage>,
+        ended_at: UnixMicros,
+        log_end: u64,
+    ) -> Commit {
         Commit {
+            usage,
+            // The host knows of them.
+            failed_calls: Vec::new(),
             position: self.task.position,
             token: self.token,
             report,

@@ -5,13 +5,14 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use spawn_local::rows::Row;
 use spawn_local::sandbox::world::find_program;
 use spawn_local::sandbox::{BorrowedPipe, Program, World};
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::Job;
 use spawn_local::worker_name;
 
-/// A name that tasks see their control directory under.
-pub const CONTROL: &str = "SPAWN_CONTROL";
+use crate::task_files::{CONTROL, TIMEOUT, TTL_END};
 
 /// Gives tasks a `python` where the machine has only `python3`: the directory with it, if so.
 pub fn make_shims(job: &Job) -> io::Result<Option<PathBuf>> {
@@ -52,18 +53,28 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
         .ok_or_else(|| format!("no program `{first}` on the tasks' PATH"))?;
     let argv = words.into_iter().map(c_string).collect::<Result<_, _>>()?;
 
-    let size = job.indices.len().to_string();
-    let mut vars: Vec<(String, String)> = job.env.clone();
+    let size = job.total.to_string();
+    let mut vars: Vec<(String, String)> = Vec::with_capacity(job.env.len() + 16);
     let mut set = |name: &str, value: &str| {
         vars.retain(|(n, _)| n != name);
         vars.push((name.to_owned(), value.to_owned()));
     };
+    // What comes later wins: `--env` over the shell's own.
+    for (name, value) in &job.env {
+        set(name, value);
+    }
     if let Some(home) = &world.home {
         set("HOME", &home.display().to_string());
     }
     set("PATH", &path);
     set("PWD", &world.work.display().to_string());
     set(CONTROL, &world.control.display().to_string());
+    let ttl_end =
+        wall_clock::now().plus_millis(job.worker_ttl_ms.unwrap_or(u64::MAX).min(job.ttl_ms));
+    set(TTL_END, &(ttl_end.0 / 1000).to_string());
+    if let Some(ms) = job.timeout_ms {
+        set(TIMEOUT, &ms.to_string());
+    }
     for prefix in ["TASK", "JOB"] {
         set(&format!("{prefix}_ARRAY_SIZE"), &size);
         set(&format!("{prefix}_ARRAY_ID"), job.array.as_str());
@@ -94,11 +105,20 @@ fn c_string(text: String) -> Result<CString, String> {
 }
 
 /// The variables that differ from task to task, each ended by a zero byte.
-pub fn task_vars(index: u64, attempt: u32, worker: &str) -> Vec<u8> {
-    format!(
-        "TASK_ARRAY_INDEX={index}\0JOB_ARRAY_INDEX={index}\0TASK_ATTEMPT={attempt}\0TASK_WORKER={worker}\0"
-    )
-    .into_bytes()
+///
+/// The session token takes no part in authentication: it tells the embedded endpoint which task
+/// calls, so that calls that failed can be shown beside the task's outcome.
+pub fn task_vars(index: u64, attempt: u32, worker: &str, caller: &str, row: &Row) -> Vec<u8> {
+    let mut vars = format!(
+        "TASK_ARRAY_INDEX={index}\0JOB_ARRAY_INDEX={index}\0TASK_ATTEMPT={attempt}\0TASK_WORKER={worker}\0AWS_SESSION_TOKEN={caller}\0"
+    );
+    for (name, value) in &row.vars {
+        vars.push_str(name);
+        vars.push('=');
+        vars.push_str(value);
+        vars.push('\0');
+    }
+    vars.into_bytes()
 }
 
 /// The host name of the worker that runs a task, also what `TASK_WORKER` says.

@@ -10,10 +10,12 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::outcome::StopCause;
 use spawn_core::pace::{HAND_BACK_AFTER, Pace};
-use spawn_core::supervise::Action;
+use spawn_core::supervise::{Action, Supervisor};
 use spawn_core::task::Token;
+use spawn_local::rows::Rows;
 use spawn_local::sandbox::{Departing, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
 use spawn_ports::ledger::{ClaimedTask, Commit};
@@ -21,13 +23,12 @@ use spawn_ports::ledger::{ClaimedTask, Commit};
 use super::attempt::Attempt;
 use super::environment;
 use super::output::Output;
+use crate::task_files::{EXTENDED, STOPPING, Stopping, replace};
 
 /// Outcomes wait at most this long for a turn while a task runs.
 const COMMIT_WITHIN: Duration = Duration::from_millis(20);
 /// A task that has run this long is announced, so that people can watch it.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(30);
-/// An agent with nothing to say says so this often, so that it is not taken for lost.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// An agent at work.
 pub struct Agent {
@@ -36,6 +37,7 @@ pub struct Agent {
     pub(super) job: Job,
     pub(super) world: World,
     pub(super) program: Result<Program, String>,
+    pub(super) rows: Option<Rows>,
     pub(super) output: Output,
     pub(super) origin: Instant,
     pub(super) sandbox: Option<Sandbox>,
@@ -66,6 +68,7 @@ impl Agent {
         job: Job,
         world: World,
         log: TaskLog,
+        rows: Option<Rows>,
     ) -> io::Result<Agent> {
         let output = Output::new(log)?;
         let (stdout, stderr) = output.writers();
@@ -74,6 +77,7 @@ impl Agent {
             host,
             inbox,
             program,
+            rows,
             world,
             output,
             origin: Instant::now(),
@@ -148,7 +152,7 @@ impl Agent {
             }
         }
         self.supervise(now)?;
-        if now >= self.said + HEARTBEAT {
+        if now >= self.next_heartbeat() {
             self.say(&FromAgent::Heartbeat)?;
         }
         Ok(false)
@@ -166,17 +170,15 @@ impl Agent {
         };
         while let Some(action) = current.supervisor.tick(now) {
             apply(action, self.sandbox.as_ref())?;
+            if action == Action::TermLeader {
+                note_stop(&self.world, &current.supervisor, now);
+            }
         }
         let ran = now.saturating_sub(current.began);
         if ran >= ANNOUNCE_AFTER && !current.announced {
-            current.announced = true;
-            let running = FromAgent::Running {
-                position: current.task.position,
-                attempt: current.task.attempt,
-                log_offset: current.log_offset,
-            };
-            self.say(&running)?;
+            self.announce()?;
         }
+        self.look(now)?;
         if ran >= COMMIT_WITHIN && !self.commits.is_empty() {
             self.turn(0, false)?;
         }
@@ -188,13 +190,14 @@ impl Agent {
 
     /// When something comes due if nothing happens before; since the origin.
     fn next_wake(&self) -> Duration {
-        let heartbeat = self.said + HEARTBEAT;
+        let heartbeat = self.next_heartbeat();
         let Some(current) = &self.current else {
             return heartbeat;
         };
         let due = |wanted: bool, after: Duration| wanted.then(|| current.began + after);
         [
             current.supervisor.next_tick(),
+            Some(current.watch.next_look()),
             due(!current.announced, ANNOUNCE_AFTER),
             due(!self.commits.is_empty(), COMMIT_WITHIN),
             due(!self.queue.is_empty(), HAND_BACK_AFTER),
@@ -202,6 +205,11 @@ impl Agent {
         .into_iter()
         .flatten()
         .fold(heartbeat, Duration::min)
+    }
+
+    /// When to say that it is still there, so that it is not taken for lost.
+    fn next_heartbeat(&self) -> Duration {
+        self.said + Duration::from_millis(self.job.heartbeat_ms)
     }
 
     pub(super) fn say(&mut self, what: &FromAgent) -> io::Result<()> {
@@ -259,6 +267,7 @@ impl Agent {
                 } => {
                     self.stop(cause, Duration::from_millis(notice_ms), position)?;
                 }
+                ToAgent::Extend { by_ms } => self.extend(by_ms),
                 ToAgent::Job(_) => {}
             }
         }
@@ -275,11 +284,36 @@ impl Agent {
         self.leaving |= position.is_none();
         if let Some(current) = &mut self.current
             && position.is_none_or(|p| p == current.task.position)
-            && let Some(action) = current.supervisor.stop(cause, notice, now)
         {
-            apply(action, self.sandbox.as_ref())?;
+            if let Some(action) = current.supervisor.stop(cause, notice, now) {
+                apply(action, self.sandbox.as_ref())?;
+            }
+            note_stop(&self.world, &current.supervisor, now);
         }
         Ok(())
+    }
+
+    /// The array, and with it this worker, may live longer. A stop that has begun goes on.
+    fn extend(&mut self, by_ms: u64) {
+        self.job.ttl_ms = self.job.ttl_ms.saturating_add(by_ms);
+        if let Some(ttl) = &mut self.job.worker_ttl_ms {
+            *ttl = ttl.saturating_add(by_ms);
+        }
+        let Some(began) = self.current.as_ref().map(|current| current.began) else {
+            return;
+        };
+        let end = self.end_of_life(began);
+        if let Some(current) = &mut self.current
+            && current.supervisor.move_limit(StopCause::Ttl, end)
+        {
+            let left = end.saturating_sub(self.origin.elapsed());
+            let end = wall_clock::now().plus_millis(left.as_millis() as u64).0 / 1000;
+            // For `spored status` only: without the file it shows the old time.
+            let _ = replace(
+                &self.world.control.join(EXTENDED),
+                end.to_string().as_bytes(),
+            );
+        }
     }
 
     pub(super) fn turn(&mut self, want: u32, ahead: bool) -> io::Result<()> {
@@ -309,6 +343,19 @@ impl Agent {
             self.say(&FromAgent::Release { token, positions })?;
         }
         Ok(())
+    }
+}
+
+/// For `spored status` only: without the file it shows no stop.
+fn note_stop(world: &World, supervisor: &Supervisor, now: Duration) {
+    if let Some((cause, kill_at)) = supervisor.stop_under_way() {
+        let left = kill_at.saturating_sub(now).as_millis() as u64;
+        let stopping = Stopping {
+            cause,
+            kill_at_ms: wall_clock::now().plus_millis(left).0 / 1000,
+        };
+        let content = serde_json::to_vec(&stopping).unwrap_or_default();
+        let _ = replace(&world.control.join(STOPPING), &content);
     }
 }
 

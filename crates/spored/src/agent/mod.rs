@@ -1,7 +1,7 @@
 //! The agent: serves one slot of an array until nothing is left for it.
 //!
-//! One thread, one loop ([`event_loop`]) around the pure supervision machine, with [`task_start`]
-//! and [`task_end`] for what happens to a task there. It takes turns with
+//! One thread, one loop ([`event_loop`]) around the pure supervision machine, with [`task_start`],
+//! [`watch`] and [`task_end`] for what happens to a task there. It takes turns with
 //! the host, runs one task at a time in a sandbox, keeps its output, and reports one outcome for
 //! each. It never outlives the host: the socket between them ends with either.
 
@@ -11,6 +11,7 @@ mod event_loop;
 mod output;
 mod task_end;
 mod task_start;
+mod watch;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
+use spawn_local::rows::Rows;
 use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::task_log::TaskLog;
@@ -61,6 +63,8 @@ fn serve() -> io::Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, job.open_files.min(most), most)?;
     // The log lies in the home, which the world may hide: it is opened first and kept open.
     let log = TaskLog::create(job.log.as_ref())?;
+    let rows = job.rows.as_ref().map(|path| Rows::open(path.as_ref()));
+    let rows = rows.transpose()?;
     if let Some(group) = &job.group {
         group.join()?;
     }
@@ -72,7 +76,7 @@ fn serve() -> io::Result<()> {
             };
             frames::send(&built, &mut host)?;
             umask(Mode::from_bits_truncate(job.umask));
-            event_loop::Agent::new(host, inbox, job, world, log)?.serve()
+            event_loop::Agent::new(host, inbox, job, world, log, rows)?.serve()
         }
         Err(e) => {
             let why = e.to_string();

@@ -26,6 +26,8 @@ pub struct Output {
     log: TaskLog,
     piece: Box<[u8]>,
     lost: Option<io::Error>,
+    /// The end of what the present task wrote to standard error.
+    stderr_end: Vec<u8>,
 }
 
 impl Output {
@@ -45,7 +47,18 @@ impl Output {
             log,
             piece: vec![0; PIECE].into(),
             lost: None,
+            stderr_end: Vec::new(),
         })
+    }
+
+    /// A task begins: what earlier ones wrote is none of its own.
+    pub fn begin(&mut self) {
+        self.stderr_end.clear();
+    }
+
+    /// The last line with something on it that the task wrote to standard error.
+    pub fn last_stderr(&self) -> Option<String> {
+        last_line(&self.stderr_end)
     }
 
     /// The writing ends, for scripts.
@@ -98,6 +111,9 @@ impl Output {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(e) => return Err(e),
         };
+        if pipe.stream == Stream::Stderr {
+            keep_end(&mut self.stderr_end, &self.piece[..n]);
+        }
         if let Err(e) = self
             .log
             .append(position, attempt, pipe.stream, &self.piece[..n])
@@ -106,5 +122,44 @@ impl Output {
             self.lost.get_or_insert(e);
         }
         Ok(n > 0)
+    }
+}
+
+/// As much of the end of standard error as a last line is looked for in, in bytes.
+const END: usize = 4096;
+/// The longest line that is kept, in characters.
+const LONGEST_LINE: usize = 500;
+
+fn keep_end(end: &mut Vec<u8>, more: &[u8]) {
+    end.extend_from_slice(&more[more.len().saturating_sub(END)..]);
+    end.drain(..end.len().saturating_sub(END));
+}
+
+fn last_line(end: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(end);
+    // What a progress bar overwrote is not what was last seen.
+    let line = text
+        .split(['\n', '\r'])
+        .map(str::trim)
+        .rfind(|l| !l.is_empty())?;
+    Some(line.chars().take(LONGEST_LINE).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_that_says_something_is_kept() {
+        let mut end = Vec::new();
+        assert_eq!(last_line(&end), None);
+        keep_end(&mut end, b"one\ntw");
+        keep_end(&mut end, b"o: \xff\n\n  \n");
+        assert_eq!(last_line(&end).as_deref(), Some("two: \u{fffd}"));
+        keep_end(&mut end, &[b'x'; 10_000]);
+        assert_eq!(end.len(), END);
+        assert_eq!(last_line(&end).map(|l| l.len()), Some(LONGEST_LINE));
+        keep_end(&mut end, b"\n10%\r90%\r");
+        assert_eq!(last_line(&end).as_deref(), Some("90%"));
     }
 }

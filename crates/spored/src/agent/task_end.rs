@@ -2,6 +2,7 @@
 
 use std::io;
 
+use spawn_core::observed::Usage;
 use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_local::sandbox::FromInit;
 use spawn_local::sandbox::limits::Group;
@@ -37,8 +38,19 @@ impl Agent {
         self.out_of_memory_kills = kills;
         self.proved |= matches!(heard, FromInit::Ended { .. });
         let mut usable = true;
+        let mut usage = None;
         let mut report = match heard {
-            FromInit::Ended { status, .. } => current.judge(status, &self.world, out_of_memory),
+            FromInit::Ended {
+                status,
+                peak_rss_bytes,
+                cpu_micros,
+            } => {
+                usage = Some(Usage {
+                    peak_memory_bytes: peak_rss_bytes,
+                    cpu_micros,
+                });
+                current.judge(status, &self.world, out_of_memory)
+            }
             FromInit::NotStarted { errno } => launch_failed(format!(
                 "cannot start `{}`: {}",
                 self.job
@@ -72,13 +84,16 @@ impl Agent {
                 .message
                 .get_or_insert(format!("some output could not be kept: {e}"));
         }
+        if !matches!(report.ending.cause, Cause::Succeeded | Cause::Skipped) {
+            report.ending.last_stderr = self.output.last_stderr();
+        }
         if current.supervisor.stopping() == Some(StopCause::Ttl) {
             self.leaving = true;
         }
         self.pace
             .finished(self.origin.elapsed().saturating_sub(current.began));
         self.commits
-            .push(current.commit(report, ended_at, self.output.offset()));
+            .push(current.commit(report, usage, ended_at, self.output.offset()));
         self.tidy(usable)
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_core::supervise::{Supervisor, notice_of};
 use spawn_core::task::Token;
+use spawn_local::caller::Caller;
+use spawn_local::rows::Row;
 use spawn_local::sandbox::{Sandbox, ToInit};
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation};
@@ -14,6 +16,7 @@ use spawn_ports::ledger::ClaimedTask;
 use super::attempt::{self, Attempt};
 use super::environment;
 use super::event_loop::{Agent, apply};
+use super::watch::Watch;
 
 /// Why a task did not start.
 enum LaunchError {
@@ -36,24 +39,32 @@ impl Agent {
         task: ClaimedTask,
         now: Duration,
     ) -> io::Result<()> {
+        let row = self.row_of(&task);
+        let timeout_ms = row.as_ref().ok().and_then(|row| row.timeout_ms);
         let mut attempt = Attempt {
             token,
             task,
             started_at: wall_clock::now(),
             began: now,
-            supervisor: self.limits(now),
+            supervisor: self.limits(now, timeout_ms),
             log_offset: self.output.offset(),
             announced: false,
+            watch: Watch::new(now),
         };
-        match self.launch(&task) {
+        self.output.begin();
+        match self.launch(token, &task, row) {
             Ok(()) => {}
             Err(LaunchError::Sandbox(why)) if self.may_be_too_isolated() => {
                 self.queue.push_front((token, task));
                 return self.give_up(why);
             }
             Err(LaunchError::Sandbox(why) | LaunchError::Task(why)) => {
-                let commit =
-                    attempt.commit(launch_failed(why), wall_clock::now(), self.output.offset());
+                let commit = attempt.commit(
+                    launch_failed(why),
+                    None,
+                    wall_clock::now(),
+                    self.output.offset(),
+                );
                 self.commits.push(commit);
                 return Ok(());
             }
@@ -78,18 +89,42 @@ impl Agent {
         self.say(&FromAgent::Broken { why })
     }
 
-    fn launch(&mut self, task: &ClaimedTask) -> Result<(), LaunchError> {
+    /// The index of a task of this lane.
+    fn index_of(&self, task: &ClaimedTask) -> Result<u64, String> {
+        task.position
+            .checked_sub(self.job.first_position)
+            .and_then(|nth| self.job.indices.get(nth))
+            .ok_or_else(|| "the array has no such task".to_owned())
+    }
+
+    /// What the parameter file has for a task; nothing without such a file.
+    fn row_of(&self, task: &ClaimedTask) -> Result<Row, String> {
+        let row = match &self.rows {
+            None => return Ok(Row::default()),
+            Some(rows) => rows.get(self.index_of(task)?),
+        };
+        row.map_err(|e| format!("cannot read the task's parameters: {e}"))
+    }
+
+    fn launch(
+        &mut self,
+        token: Token,
+        task: &ClaimedTask,
+        row: Result<Row, String>,
+    ) -> Result<(), LaunchError> {
+        let row = row?;
         let program = self.program.as_ref().map_err(Clone::clone)?;
-        let index = self
-            .job
-            .indices
-            .get(task.position)
-            .ok_or_else(|| "the array has no such task".to_owned())?;
+        let index = self.index_of(task)?;
         let worker = environment::worker_name(&self.job, index);
         attempt::forget_completion().map_err(|e| e.to_string())?;
         attempt::lay_out(&self.job.shipped, &self.world)
             .map_err(|e| format!("cannot lay out the shipped files: {e}"))?;
-        let vars = environment::task_vars(index, task.attempt, &worker);
+        let caller = Caller {
+            agent: self.job.agent,
+            position: task.position,
+            token,
+        };
+        let vars = environment::task_vars(index, task.attempt, &worker, &caller.to_string(), &row);
         if let Some(sandbox) = &self.sandbox {
             let told = sandbox.tell(&ToInit::Run(&vars));
             return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
@@ -110,19 +145,33 @@ impl Agent {
         Ok(())
     }
 
-    fn limits(&self, now: Duration) -> Supervisor {
+    fn limits(&self, now: Duration, own_timeout_ms: Option<u64>) -> Supervisor {
         let mut supervisor = Supervisor::new();
-        if let Some(ms) = self.job.timeout_ms {
+        if let Some(ms) = own_timeout_ms.or(self.job.timeout_ms) {
             // The script has all its time, and then a while to clean up.
             let whole = Duration::from_millis(ms);
             let notice = notice_of(whole).max(Duration::from_secs(1));
             supervisor.limit(StopCause::Timeout, now + whole + notice, notice);
         }
         // By the end of the TTL everything is over.
-        let ttl = Duration::from_millis(self.job.ttl_ms);
+        let end = self.end_of_life(now);
         let notice = Duration::from_millis(self.job.ttl_notice_ms);
-        supervisor.limit(StopCause::Ttl, ttl, notice);
+        supervisor.limit(StopCause::Ttl, end, notice);
         supervisor
+    }
+
+    /// When the TTL ends what started at `began`: the worker's own, or the array's.
+    pub(super) fn end_of_life(&self, began: Duration) -> Duration {
+        let array = Duration::from_millis(self.job.ttl_ms);
+        let Some(ms) = self.job.worker_ttl_ms else {
+            return array;
+        };
+        let born = if self.job.fresh {
+            began
+        } else {
+            Duration::ZERO
+        };
+        array.min(born + Duration::from_millis(ms))
     }
 }
 
