@@ -191,15 +191,16 @@ impl LiveArray {
         }
     }
 
-    /// How long before the deadline scripts are told to stop, in milliseconds.
-    pub fn ttl_notice_millis(&self) -> u64 {
-        let ttl = Duration::from_millis(self.submission.launch.ttl_ms);
+    /// How long before the end of a worker that lives for `ttl_ms`, or of the array if that comes
+    /// first, scripts are told to stop; all in milliseconds.
+    pub fn ttl_notice_millis(&self, ttl_ms: u64) -> u64 {
+        let ttl = Duration::from_millis(ttl_ms.min(self.submission.launch.ttl_ms));
         u64::try_from(notice_of(ttl).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Whether a task that started now would be told to stop at once.
     pub fn is_running_out(&self, now: UnixMicros) -> bool {
-        now.plus_millis(self.ttl_notice_millis()) >= self.deadline
+        now.plus_millis(self.ttl_notice_millis(u64::MAX)) >= self.deadline
     }
 
     /// The lane that wants another agent most, if any would find something to do.

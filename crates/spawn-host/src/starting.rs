@@ -158,7 +158,9 @@ impl Desk {
             path: array.submission.path.clone(),
             timeout_ms: launch.timeout_ms,
             durable: launch.durable,
-            ttl_notice_ms: array.ttl_notice_millis(),
+            // The failure that is one too many must not find tasks claimed ahead.
+            one_by_one: launch.max_failures.is_some(),
+            ttl_notice_ms: array.ttl_notice_millis(lane.spec.ttl_ms),
             heartbeat_ms: (self.lease / 4).as_millis() as u64,
             umask: array.submission.umask,
             open_files: self.open_files,

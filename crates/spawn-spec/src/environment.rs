@@ -1,8 +1,10 @@
 //! What `--env` says, and which names tasks get from spawn itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::error::{SpecError, SpecErrorKind};
+use crate::origin::{Origin, Sourced};
+use crate::settings::EnvGiven;
 
 /// Every `TASK_*` and `JOB_*` variable that a task gets.
 pub const TASK_VARIABLES: [&str; 10] = [
@@ -29,37 +31,42 @@ const RESERVED: [(&str, &str); 4] = [
     ),
 ];
 
-/// Reads the values of `--env` against the launching shell's variables.
-pub(crate) fn parse_env(
-    values: &[String],
+/// Refuses a name that no variable can have, or that spawn sets.
+pub(crate) fn check_name(name: &str, origin: &Origin) -> Result<(), SpecError> {
+    let (origin, owned) = (|| origin.clone(), || name.to_owned());
+    if !is_identifier(name) {
+        let (origin, name) = (origin(), owned());
+        return Err(SpecErrorKind::EnvName { origin, name }.into());
+    }
+    match RESERVED.iter().find(|(start, _)| name.starts_with(start)) {
+        None => Ok(()),
+        Some((_, reason)) => Err(SpecErrorKind::EnvReserved {
+            origin: origin(),
+            name: owned(),
+            reason,
+        }
+        .into()),
+    }
+}
+
+/// Takes from the launching shell what was given without a value.
+pub(crate) fn complete(
+    given: &[Sourced<EnvGiven>],
     shell: &BTreeMap<String, String>,
 ) -> Result<Vec<(String, String)>, SpecError> {
-    let mut seen = BTreeSet::new();
-    let mut parsed = Vec::with_capacity(values.len());
-    for text in values {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (text.as_str(), None),
-        };
-        if !is_identifier(name) {
-            return Err(SpecErrorKind::EnvName { name: name.into() }.into());
-        }
-        if let Some((_, reason)) = RESERVED.iter().find(|(start, _)| name.starts_with(start)) {
-            let name = name.to_owned();
-            return Err(SpecErrorKind::EnvReserved { name, reason }.into());
-        }
-        if !seen.insert(name) {
-            return Err(SpecErrorKind::EnvTwice { name: name.into() }.into());
-        }
-        let value = match value {
+    let variables = given.iter().map(|Sourced { value: env, origin }| {
+        let value = match &env.value {
             Some(value) => value,
             None => shell
-                .get(name)
-                .ok_or_else(|| SpecErrorKind::EnvUnset { name: name.into() })?,
+                .get(&env.name)
+                .ok_or_else(|| SpecErrorKind::EnvUnset {
+                    origin: origin.clone(),
+                    name: env.name.clone(),
+                })?,
         };
-        parsed.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(parsed)
+        Ok((env.name.clone(), value.clone()))
+    });
+    variables.collect()
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -70,10 +77,15 @@ fn is_identifier(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flags::LaunchArgs;
 
     fn parse(values: &[&str]) -> Result<Vec<(String, String)>, SpecError> {
-        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-        parse_env(&values, &BTreeMap::from([("TOKEN".into(), "s=1".into())]))
+        let args = LaunchArgs {
+            env: values.iter().map(ToString::to_string).collect(),
+            ..LaunchArgs::default()
+        };
+        let given = crate::settings_of_flags::env(&args)?;
+        complete(&given, &BTreeMap::from([("TOKEN".into(), "s=1".into())]))
     }
 
     #[test]

@@ -7,7 +7,10 @@ use spawn_core::index_set::IndexError;
 use spawn_core::instance_type::InstanceTypeError;
 use spawn_core::tags::TagError;
 
+use crate::file_problem::FileProblem;
+use crate::origin::Origin;
 use crate::policies::{PolicyTemplate, SERVICES};
+use crate::position::Position;
 use crate::shipping::{MAX_SHIPPED_BYTES, MAX_SHIPPED_FILES, human_bytes};
 
 /// A refused launch. Displays as one line that names the flag or file.
@@ -42,72 +45,102 @@ impl From<IndexError> for SpecError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what each kind and field is")]
 pub enum SpecErrorKind {
-    #[error("nothing to run: expected `--user-data`, `--user-data-file` or `-- COMMAND`")]
-    NoProgram,
+    #[error("nothing to run: {}", nothing_to_run(param_file.as_deref(), config))]
+    NoProgram {
+        /// The parameter file, if there is one.
+        param_file: Option<String>,
+        /// What to call the configuration.
+        config: String,
+    },
     #[error("{} each say what to run; expected one of them", list(given))]
-    ManyPrograms { given: Vec<&'static str> },
+    ManyPrograms { given: Vec<Origin> },
     #[error("{0}")]
     Array(IndexError),
-    #[error("`{flag} 0`: expected 1 or more")]
-    Zero { flag: &'static str },
-    #[error(
-        "`--array` says `%{in_array}` and `--max-concurrent` says {flag}; expected one of them"
-    )]
-    ConcurrencyDisagrees { in_array: u32, flag: u32 },
-    #[error("`{flag}` is only used with `{needs}`")]
-    Needs {
-        flag: &'static str,
-        needs: &'static str,
+    #[error("`--array` and `--param-file` each say how many tasks; expected one of them")]
+    ArrayAndParamFile,
+    #[error("{}: expected 1 or more", origin.with(0))]
+    Zero { origin: Origin },
+    #[error("`--array` says `%{in_array}` and {origin} says {other}; expected one of them")]
+    ConcurrencyDisagrees {
+        in_array: u32,
+        origin: Origin,
+        other: u32,
     },
-    #[error("`{flag}`: {error}")]
-    Time {
-        flag: &'static str,
-        error: SpanError,
+    #[error("{origin} is only used with {}", origin.calls(needs))]
+    Needs { origin: Origin, needs: &'static str },
+    #[error("{backoff} is more than {max}")]
+    BackoffBeyondMax { backoff: String, max: String },
+    #[error("{origin}: {error}")]
+    Time { origin: Origin, error: SpanError },
+    #[error("{origin}: {error}")]
+    InstanceType {
+        origin: Origin,
+        error: InstanceTypeError,
     },
-    #[error("`--instance-type`: {0}")]
-    InstanceType(InstanceTypeError),
-    #[error("`--tags`: {0}")]
-    Tags(TagError),
-    #[error("`--iam-policy`: `{text}` is not a template; expected `SERVICE:ACCESS`")]
+    #[error("{origin}: {error}")]
+    Tags { origin: Origin, error: TagError },
+    #[error("{origin}: {error}")]
+    Value { origin: Origin, error: String },
+    #[error("{origin}: found `{text}`; expected {expected}")]
+    Unexpected {
+        origin: Origin,
+        text: String,
+        expected: &'static str,
+    },
+    #[error("{origin}: `{text}` is not a template; expected `SERVICE:ACCESS`")]
     Policy {
+        origin: Origin,
         text: String,
         meant: Option<PolicyTemplate>,
     },
-    #[error("`--spot-max-price`: `{text}` is not a price; expected USD per hour, such as `0.05`")]
-    SpotPrice { text: String },
-    #[error("`--region`: `{text}` is not a region; expected a name such as `us-east-1`")]
-    Region { text: String },
-    #[error("`--name`: `{text}` is not a name; expected 1 to 64 letters, digits, `.`, `_` or `-`")]
-    Name { text: String },
-    #[error("`--name {text}` would be taken for an array id or for `last`")]
-    NameMisleads { text: String },
-    #[error("`SPAWN_PROVIDER` is `{text}`; expected `local` or `ec2`")]
-    ProviderUnknown { text: String },
+    #[error("{origin}: `{text}` is not a price; expected USD per hour, such as `0.05`")]
+    SpotPrice { origin: Origin, text: String },
+    #[error("{origin}: `{text}` is not a region; expected a name such as `us-east-1`")]
+    Region { origin: Origin, text: String },
+    #[error("{origin}: `{text}` is not a name; expected 1 to 64 letters, digits, `.`, `_` or `-`")]
+    Name { origin: Origin, text: String },
+    #[error("{} would be taken for an array id or for `last`", origin.with(text))]
+    NameMisleads { origin: Origin, text: String },
+    #[error("{origin} is `{text}`; expected `local` or `ec2`")]
+    ProviderUnknown { origin: Origin, text: String },
     #[error("the ec2 provider is not part of this build; use `--provider local`")]
     ProviderMissing,
     /// Without its value, which may be a secret.
-    #[error("`--env`: `{name}` cannot name a variable; expected `NAME=VALUE` or `NAME`")]
-    EnvName { name: String },
-    #[error("`--env {name}`: {reason}")]
-    EnvReserved { name: String, reason: &'static str },
-    #[error("`--env {name}` takes its value from this shell, where it is not set")]
-    EnvUnset { name: String },
-    #[error("`--env {name}` is given twice")]
-    EnvTwice { name: String },
-    #[error("`--user-data {text}` is the text of a script, and there is a file of that name")]
-    ForgottenAt { text: String },
+    #[error("{origin}: `{name}` cannot name a variable; expected `NAME=VALUE` or `NAME`")]
+    EnvName { origin: Origin, name: String },
+    #[error("{}: {reason}", origin.with(name))]
+    EnvReserved {
+        origin: Origin,
+        name: String,
+        reason: &'static str,
+    },
+    #[error("{} takes its value from this shell, where it is not set", origin.with(name))]
+    EnvUnset { origin: Origin, name: String },
+    #[error("{} is given twice", origin.with(name))]
+    EnvTwice { origin: Origin, name: String },
+    #[error("{}: {problem}", place(file, *at))]
+    File {
+        /// What to call the file.
+        file: String,
+        /// Where in it, if anywhere.
+        at: Option<Position>,
+        problem: Box<FileProblem>,
+    },
+    #[error("{} is the text of a script, and there is a file of that name", origin.with(text))]
+    ForgottenAt { origin: Origin, text: String },
     #[error("{script}: {problem}")]
     Script {
         /// How to call the script: its path in backticks, or where it is from.
         script: String,
         problem: ScriptProblem,
     },
-    #[error("`-- {word}`: no such program")]
-    CommandMissing { word: String },
-    #[error("`-- {word}`: the file is not executable")]
-    CommandNotExecutable { word: String },
-    #[error("`--include {path}`: {problem}")]
+    #[error("{}: no such program", origin.with(word))]
+    CommandMissing { origin: Origin, word: String },
+    #[error("{}: the file is not executable", origin.with(word))]
+    CommandNotExecutable { origin: Origin, word: String },
+    #[error("{}: {problem}", origin.with(path))]
     Include {
+        origin: Origin,
         path: String,
         problem: IncludeProblem,
     },
@@ -179,9 +212,14 @@ pub enum IncludeProblem {
 impl SpecErrorKind {
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoProgram => "try `--user-data @script.sh`, or `-- python3 process.py`".into(),
-            Self::InstanceType(error) => {
+            Self::NoProgram { .. } => "try `--user-data @script.sh`, or `-- python3 process.py`".into(),
+            Self::InstanceType { error, .. } => {
                 format!("did you mean `{}`?", error.suggestion.as_ref()?)
+            }
+            Self::File { problem, .. } => problem.hint()?,
+            Self::ArrayAndParamFile => {
+                "the file has a row for each task; to run some at a time, add `--max-concurrent`"
+                    .into()
             }
             Self::Policy {
                 meant: Some(meant), ..
@@ -190,30 +228,36 @@ impl SpecErrorKind {
                 "the templates are {} with `:FullAccess`, `:ReadOnly` or `:WriteOnly`",
                 SERVICES.join(", ")
             ),
-            Self::Needs { flag, needs } => format!("add `{needs}`, or leave out `{flag}`"),
-            Self::Region { text } => {
+            Self::Needs { origin, needs } => {
+                format!("add {}, or leave out `{}`", origin.calls(needs), origin.name())
+            }
+            Self::Region { text, .. } => {
                 let region = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
-                (region != text && crate::resolve::is_region(region)).then(|| {
+                (region != text && crate::setting_values::is_region(region)).then(|| {
                     format!("that is an availability zone; did you mean `{region}`?")
                 })?
             }
-            Self::Name { text } => {
+            Self::Name { text, .. } => {
                 format!("did you mean `{}`?", crate::name::sanitise(text)?)
             }
-            Self::EnvUnset { name } => {
+            Self::EnvUnset { name, .. } => {
                 format!("set and export it, or write `--env {name}=VALUE`")
             }
-            Self::ForgottenAt { text } => {
+            Self::ForgottenAt {
+                origin: Origin::File(_),
+                text,
+            } => format!("to run the file, write `@{text}`"),
+            Self::ForgottenAt { text, .. } => {
                 format!("to run the file, write `--user-data @{text}`")
             }
             Self::Script { script, problem } => problem.hint(script)?,
-            Self::CommandMissing { word } if word.contains(char::is_whitespace) => format!(
+            Self::CommandMissing { word, .. } if word.contains(char::is_whitespace) => format!(
                 "no shell reads a COMMAND; give its words apart, or `--user-data '{word}'`"
             ),
             Self::CommandMissing { .. } => {
                 "it is not on PATH, nor a file that is shipped to the tasks".into()
             }
-            Self::CommandNotExecutable { word } => {
+            Self::CommandNotExecutable { word, .. } => {
                 format!("run `chmod +x {word}`, or name its interpreter before it")
             }
             Self::Include {
@@ -263,11 +307,27 @@ impl ScriptProblem {
     }
 }
 
-fn list(flags: &[&str]) -> String {
-    let quoted: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
-    match quoted.as_slice() {
+fn list(given: &[Origin]) -> String {
+    let named: Vec<String> = given.iter().map(ToString::to_string).collect();
+    match named.as_slice() {
         [] => String::new(),
         [only] => only.clone(),
         [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}
+
+fn place(file: &str, at: Option<Position>) -> String {
+    match at {
+        Some(at) => format!("{file}:{at}"),
+        None => format!("`{file}`"),
+    }
+}
+
+fn nothing_to_run(param_file: Option<&str>, config: &str) -> String {
+    let flags = "`--user-data`, `--user-data-file` or `-- COMMAND`";
+    let keys = "`user_data`, `user_data_file` or `command`";
+    match param_file {
+        None => format!("expected {flags}, or {keys} in `{config}`"),
+        Some(file) => format!("expected {flags}, or {keys} in `{file}` or `{config}`"),
     }
 }

@@ -11,6 +11,7 @@ const WHAT: &str = "What to run";
 const COUNT: &str = "How many";
 const MACHINES: &str = "Machines";
 const LIMITS: &str = "Limits";
+const RETRIES: &str = "Retries";
 const LOCAL: &str = "Local";
 const OUTPUT: &str = "Output";
 
@@ -64,7 +65,7 @@ pub struct LaunchArgs {
     #[arg(long, value_name = "LIST", help_heading = WHAT, verbatim_doc_comment)]
     pub iam_policy: Vec<String>,
 
-    /// Name of the array; the script's name if not given
+    /// Name of the array; by default that of the script or parameter file
     #[arg(long, visible_alias = "job-array-name", value_name = "NAME", help_heading = WHAT)]
     pub name: Option<String>,
 
@@ -73,6 +74,32 @@ pub struct LaunchArgs {
     ///   spawn launch --array 100 -- python3 process.py --fast
     #[arg(last = true, value_name = "COMMAND", help_heading = WHAT, verbatim_doc_comment)]
     pub command: Vec<String>,
+
+    /// Rows of parameters, one task each: a YAML, JSON or CSV file
+    ///
+    /// The ending says the format: .yaml, .yml, .json or .csv. A CSV file starts
+    /// with a header, and each further line is a task. Elsewhere `params` is a
+    /// list of rows, and `grid` gives every combination of its values, the first
+    /// key varying slowest; with both, each row is run at every point of the
+    /// grid. `defaults` holds settings, named as flags are, and parameters for
+    /// all rows. A row may have its own instance_type, spot, spot_max_price, ttl
+    /// and timeout.
+    ///
+    /// A task finds the parameter `learning_rate` in $PARAM_learning_rate and in
+    /// $LEARNING_RATE, exactly as the file spells it, and the row's name in
+    /// $NAME. The file may say what runs: `user_data` or `user_data_file` as the
+    /// flags do, or `command`, a list of words, or one text that bash reads. Its
+    /// paths start from its directory. Flags overrule the file.
+    ///
+    ///   params.yaml:
+    ///     defaults:
+    ///       ttl: 2h
+    ///       user_data: "@train.sh"
+    ///     grid:
+    ///       learning_rate: [0.1, 0.01]
+    ///       model: [small, large]
+    #[arg(long, value_name = "FILE", help_heading = WHAT, verbatim_doc_comment)]
+    pub param_file: Option<PathBuf>,
 
     /// How many tasks, or which indices: `100`, `0-99`, `1-1000:5`, `3,5,9`
     ///
@@ -120,8 +147,12 @@ pub struct LaunchArgs {
     pub region: Option<String>,
 
     /// Use spot capacity: cheaper, and may be taken away
-    #[arg(long, help_heading = MACHINES)]
+    #[arg(long, overrides_with = "no_spot", help_heading = MACHINES)]
     pub spot: bool,
+
+    /// Use no spot capacity, whatever a file says
+    #[arg(long, overrides_with = "spot", help_heading = MACHINES)]
+    pub no_spot: bool,
 
     /// The most to pay for spot capacity, in USD per machine and hour
     #[arg(long, value_name = "USD", help_heading = MACHINES)]
@@ -145,6 +176,56 @@ pub struct LaunchArgs {
     /// The longest one attempt of a task runs, such as `10m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = LIMITS)]
     pub timeout: Option<String>,
+
+    /// How often a failed task is tried again [default: 0]
+    ///
+    /// Counted apart for a bad exit, a timeout, running out of memory and a
+    /// failed start. What a machine does to a task never counts: see
+    /// --max-interruptions.
+    ///
+    ///   --retries 3
+    ///   --retries 5 --retry-on 75 --backoff 10s
+    #[arg(long, value_name = "N", help_heading = RETRIES, verbatim_doc_comment)]
+    pub retries: Option<u32>,
+
+    /// The wait before the first retry, such as `10s` or `0s` [default: 2s]
+    ///
+    /// It doubles with every retry of a task, up to --backoff-max. Each wait is
+    /// a random part of it, so that tasks that failed together come back apart.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = RETRIES, verbatim_doc_comment)]
+    pub backoff: Option<String>,
+
+    /// The longest wait before a retry [default: 5m]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = RETRIES)]
+    pub backoff_max: Option<String>,
+
+    /// Exit codes worth a retry, such as `75` or `1,100-110` [default: all]
+    ///
+    /// A script that a signal ended counts as 128 plus the signal.
+    ///
+    ///   --retries 3 --retry-on 75,128-159
+    #[arg(long, value_name = "CODES", help_heading = RETRIES, verbatim_doc_comment)]
+    pub retry_on: Option<String>,
+
+    /// Exit codes not worth a retry, even where `--retry-on` has them
+    ///
+    ///   --retries 3 --no-retry-on 2,64
+    #[arg(long, value_name = "CODES", help_heading = RETRIES, verbatim_doc_comment)]
+    pub no_retry_on: Option<String>,
+
+    /// How often a task bears losing its machine [default: 100, or 10 if lost]
+    ///
+    /// Counted apart for interruptions of spot capacity and for workers that
+    /// disappear. They spend none of --retries.
+    #[arg(long, value_name = "N", help_heading = RETRIES, verbatim_doc_comment)]
+    pub max_interruptions: Option<u32>,
+
+    /// How many tasks may fail before no more are started: `10` or `5%`
+    ///
+    /// With 0, the first failure is one too many. Tasks that run then are let
+    /// finish.
+    #[arg(long, value_name = "N|P%", help_heading = RETRIES, verbatim_doc_comment)]
+    pub max_failures: Option<String>,
 
     /// Run tasks side by side even where each cannot have a /tmp of its own
     #[arg(long, help_heading = LOCAL)]

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::environment::TASK_VARIABLES;
 use crate::shell_words::{Token, loose_words, read};
+use crate::spelling::{closest, distance};
 
 /// How much of a script is read for mentions.
 const READ_BYTES: usize = 1 << 20;
@@ -24,6 +25,9 @@ const FOREIGN: [(&str, &str); 7] = [
     ("SLURM_ARRAY_TASK_COUNT", "TASK_ARRAY_SIZE"),
     ("SLURM_ARRAY_TASK_ID", "TASK_ARRAY_INDEX"),
 ];
+
+/// How the variables of parameters start.
+const PARAM: &str = "PARAM_";
 
 /// What a text mentions. All lists are sorted, each entry once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -102,12 +106,13 @@ pub(crate) fn in_argv(argv: &[String]) -> Mentions {
     found
 }
 
-/// What to say of a variable that no task has.
-pub(crate) fn variable_warning(name: &str, of: &str) -> String {
+/// What to say of a variable that no task has; `params` are the `PARAM_*` that they do have.
+pub(crate) fn variable_warning(name: &str, of: &str, params: &[&str]) -> String {
     let meant = FOREIGN
         .iter()
         .find(|(foreign, _)| *foreign == name)
         .map(|(_, ours)| *ours)
+        .or_else(|| parameter(name, params))
         .or_else(|| nearest(name));
     match meant {
         Some(meant) => {
@@ -232,7 +237,7 @@ fn buckets(code: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// `TASK_*`, `JOB_*` and foreign names that are read and that no task has.
+/// `TASK_*`, `JOB_*`, `PARAM_*` and foreign names that are read and that no task has.
 fn variables_read(code: &str) -> BTreeSet<String> {
     let mut read = BTreeSet::new();
     let mut arithmetic_end = 0;
@@ -248,7 +253,8 @@ fn variables_read(code: &str) -> BTreeSet<String> {
             continue;
         }
         let name = &rest[..end];
-        let ours = name.starts_with("TASK_") || name.starts_with("JOB_");
+        let parameter = name.starts_with(PARAM) && !has_default(&code[..at], &rest[end..]);
+        let ours = name.starts_with("TASK_") || name.starts_with("JOB_") || parameter;
         let unknown = ours && !TASK_VARIABLES.contains(&name);
         let foreign = FOREIGN.iter().any(|(foreign, _)| *foreign == name);
         if (unknown || foreign) && (at < arithmetic_end || is_read(&code[..at])) {
@@ -257,6 +263,11 @@ fn variables_read(code: &str) -> BTreeSet<String> {
         at += end;
     }
     read
+}
+
+/// `${PARAM_rate:-0.1}`: a script may well be run without the parameter.
+fn has_default(before: &str, after: &str) -> bool {
+    before.ends_with("${") && after.starts_with([':', '-', '+', '=', '?'])
 }
 
 /// Whether what stands before a name reads it: `$`, `${#`, `os.environ["`.
@@ -275,6 +286,13 @@ fn is_read(before: &str) -> bool {
             .any(|word| near.contains(word))
 }
 
+/// The parameter whose short name this would be, or whose name was mistyped.
+fn parameter<'p>(name: &str, params: &[&'p str]) -> Option<&'p str> {
+    let key = |param: &&&str| param.trim_start_matches(PARAM).to_ascii_uppercase() == name;
+    let withheld = params.iter().find(key).copied();
+    withheld.or_else(|| name.starts_with(PARAM).then(|| closest(name, params))?)
+}
+
 fn nearest(name: &str) -> Option<&'static str> {
     const CLOSE: usize = 3;
     let (_, rest) = name.split_once('_')?;
@@ -283,7 +301,9 @@ fn nearest(name: &str) -> Option<&'static str> {
         .filter(|known| known.split('_').next() == name.split('_').next())
         .map(|known| {
             let short = rest.len() > 1 && abbreviates(name, known);
-            (if short { 0 } else { distance(known, name) }, known)
+            let chars = |text: &str| text.chars().take(64).collect::<Vec<_>>();
+            let slips = || distance(&chars(known), &chars(name));
+            (if short { 0 } else { slips() }, known)
         })
         .filter(|(distance, _)| *distance <= CLOSE)
         .min()
@@ -296,22 +316,6 @@ fn abbreviates(short: &str, long: &str) -> bool {
     let mut letters = long.chars();
     let in_order = short.chars().all(|c| letters.any(|letter| letter == c));
     in_order && short.chars().last() == long.chars().last()
-}
-
-/// Letters to add, drop or change to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

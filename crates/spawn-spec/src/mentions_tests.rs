@@ -81,7 +81,7 @@ fn a_warning_says_what_was_meant() {
     ] {
         let hint = meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
         assert_eq!(
-            variable_warning(name, "`x.sh`"),
+            variable_warning(name, "`x.sh`", &[]),
             format!("`x.sh` reads `{name}`, which no task has{hint}")
         );
     }

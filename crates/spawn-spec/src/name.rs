@@ -3,6 +3,7 @@
 use spawn_core::array_id::ArrayId;
 
 use crate::error::{SpecError, SpecErrorKind};
+use crate::origin::Origin;
 
 const MAX_CHARS: usize = 64;
 
@@ -23,16 +24,19 @@ pub(crate) fn sanitise(text: &str) -> Option<String> {
 }
 
 /// Checks a name that the user chose.
-pub(crate) fn check(text: &str) -> Result<String, SpecError> {
+pub(crate) fn check(text: &str, origin: &Origin) -> Result<String, SpecError> {
+    let given = || (origin.clone(), text.to_owned());
     let fits = !text.is_empty()
         && text.len() <= MAX_CHARS
         && text.chars().all(allowed)
         && !text.starts_with(['-', '.']);
     if !fits {
-        return Err(SpecErrorKind::Name { text: text.into() }.into());
+        let (origin, text) = given();
+        return Err(SpecErrorKind::Name { origin, text }.into());
     }
     if is_misleading(text) {
-        return Err(SpecErrorKind::NameMisleads { text: text.into() }.into());
+        let (origin, text) = given();
+        return Err(SpecErrorKind::NameMisleads { origin, text }.into());
     }
     Ok(text.to_owned())
 }
@@ -57,6 +61,10 @@ fn is_misleading(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(text: &str) -> Result<String, SpecError> {
+        super::check(text, &Origin::Flag("--name"))
+    }
 
     #[test]
     fn names_come_from_files() {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{SpecError, SpecErrorKind};
+use crate::origin::Origin;
 
 /// The services a template exists for.
 pub const SERVICES: [&str; 7] = [
@@ -60,36 +61,33 @@ impl fmt::Display for PolicyTemplate {
     }
 }
 
-impl FromStr for PolicyTemplate {
-    type Err = SpecError;
-
-    fn from_str(text: &str) -> Result<Self, SpecError> {
+impl PolicyTemplate {
+    /// Reads a template; otherwise says which one may be meant.
+    pub(crate) fn read(text: &str) -> Result<Self, Option<PolicyTemplate>> {
         let find = |same: fn(&str, &str) -> bool| {
             let (service, access) = text.split_once(':')?;
             let service = SERVICES.into_iter().find(|known| same(known, service))?;
             let (_, access) = LEVELS.into_iter().find(|(known, _)| same(known, access))?;
             Some(PolicyTemplate { service, access })
         };
-        find(|a, b| a == b).ok_or_else(|| {
-            SpecError::from(SpecErrorKind::Policy {
-                text: text.to_owned(),
-                meant: find(str::eq_ignore_ascii_case),
-            })
-        })
+        find(|a, b| a == b).ok_or_else(|| find(str::eq_ignore_ascii_case))
     }
 }
 
-/// Reads the values of `--iam-policy`: each a list with commas. Templates named
-/// twice count once; the result is sorted.
-pub(crate) fn parse_policies(values: &[String]) -> Result<Vec<PolicyTemplate>, SpecError> {
-    let mut policies = values
-        .iter()
-        .flat_map(|value| value.split(','))
-        .map(str::parse)
-        .collect::<Result<Vec<PolicyTemplate>, _>>()?;
-    policies.sort_unstable();
-    policies.dedup();
-    Ok(policies)
+impl FromStr for PolicyTemplate {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        Self::read(text).map_err(|meant| {
+            let (origin, text) = (Origin::Flag("--iam-policy"), text.to_owned());
+            SpecErrorKind::Policy {
+                origin,
+                text,
+                meant,
+            }
+            .into()
+        })
+    }
 }
 
 /// Stored as `service:Access`.
@@ -109,6 +107,10 @@ impl<'de> Deserialize<'de> for PolicyTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse_policies(values: &[String]) -> Result<Vec<PolicyTemplate>, SpecError> {
+        crate::setting_values::policies(values, &Origin::Flag("--iam-policy"))
+    }
 
     #[test]
     fn every_template_reads_back() {

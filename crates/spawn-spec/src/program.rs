@@ -1,25 +1,17 @@
-//! What runs: the one of `--user-data`, `--user-data-file` and `-- COMMAND`
-//! that was given, read and checked, with the files that go along.
+//! What runs: the script or command that was given, read and checked, with the
+//! files that go along.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::{SpecError, SpecErrorKind};
-use crate::flags::LaunchArgs;
 use crate::interpreter::{self, find_on_path, is_executable};
 use crate::mentions::{self, Mentions};
+use crate::origin::{Origin, Sourced};
 use crate::resolve::{LaunchContext, stdin_failed};
 use crate::script::{self, Script};
+use crate::settings::ProgramGiven;
 use crate::shipping::{Shipment, relative_name};
 use crate::spec::Program;
-
-/// Where the program comes from.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Source<'a> {
-    Inline(&'a str),
-    File(PathBuf),
-    Stdin,
-    Command(&'a [String]),
-}
 
 /// A program that can run, and what was learned on the way.
 #[derive(Debug)]
@@ -34,66 +26,54 @@ pub(crate) struct Work<'a> {
     pub label: String,
 }
 
-/// Finds the one source that was given.
-pub(crate) fn choose(args: &LaunchArgs) -> Result<Source<'_>, SpecError> {
-    let mut given = Vec::new();
-    let mut source = None;
-    if let Some(text) = args.user_data.as_deref() {
-        given.push("--user-data");
-        source = Some(match text.strip_prefix('@') {
-            Some("-") => Source::Stdin,
-            Some(file) => Source::File(file.into()),
-            None => Source::Inline(text),
-        });
-    }
-    if let Some(file) = &args.user_data_file {
-        given.push("--user-data-file");
-        source = Some(Source::File(file.clone()));
-    }
-    if !args.command.is_empty() {
-        given.push("-- COMMAND");
-        source = Some(Source::Command(&args.command));
-    }
-    match source {
-        None => Err(SpecErrorKind::NoProgram.into()),
-        Some(_) if given.len() > 1 => Err(SpecErrorKind::ManyPrograms { given }.into()),
-        Some(source) => Ok(source),
-    }
+/// What goes along with the program.
+#[derive(Clone, Copy)]
+pub(crate) struct Along<'a> {
+    pub include: Option<&'a Sourced<Vec<PathBuf>>>,
+    pub no_auto_include: bool,
 }
 
 /// Reads and checks the program, and gathers what it ships.
 pub(crate) fn read<'a>(
-    source: Source<'_>,
-    args: &LaunchArgs,
+    given: &Sourced<ProgramGiven>,
+    along: Along<'_>,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
-    let script = match source {
-        Source::Command(argv) => return read_command(argv, args, ctx),
-        Source::File(path) => script::from_file(&path, &ctx.launch_dir)?,
-        Source::Stdin => {
+    let origin = &given.origin;
+    let script = match &given.value {
+        ProgramGiven::Command(argv) => return read_command(argv, origin, along, ctx),
+        ProgramGiven::File(path) => script::from_file(path, &ctx.launch_dir)?,
+        ProgramGiven::Stdin => {
             let bytes = (ctx.stdin)().map_err(|error| stdin_failed(&error))?;
             script::from_bytes(bytes, "the script on standard input")?
         }
-        Source::Inline(text) => {
-            refuse_file_name(text, &ctx.launch_dir)?;
-            script::from_bytes(text.into(), "the script in `--user-data`")?
+        ProgramGiven::Inline(text) => {
+            refuse_file_name(text, origin, &ctx.launch_dir)?;
+            let label = match origin {
+                Origin::File(origin) => format!("the script in `{}`", origin.file),
+                _ => format!("the script in {origin}"),
+            };
+            script::from_bytes(text.as_str().into(), &label)?
         }
     };
-    read_script(script, args, ctx)
+    read_script(script, along, ctx)
 }
 
 /// `--user-data process.sh` would run a command of that name, which nobody means.
-fn refuse_file_name(text: &str, launch_dir: &Path) -> Result<(), SpecError> {
+fn refuse_file_name(text: &str, origin: &Origin, launch_dir: &Path) -> Result<(), SpecError> {
     let one_word = !text.contains(char::is_whitespace) && !text.is_empty();
     match one_word && launch_dir.join(text).is_file() {
-        true => Err(SpecErrorKind::ForgottenAt { text: text.into() }.into()),
+        true => {
+            let (origin, text) = (origin.clone(), text.to_owned());
+            Err(SpecErrorKind::ForgottenAt { origin, text }.into())
+        }
         false => Ok(()),
     }
 }
 
 fn read_script<'a>(
     script: Script,
-    args: &LaunchArgs,
+    along: Along<'_>,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
     let Script {
@@ -117,7 +97,7 @@ fn read_script<'a>(
         true => mentions::in_shell(&text),
         false => mentions::in_other_language(&text),
     };
-    let shipment = gather(args, ctx, &mentions, path.as_deref())?;
+    let shipment = gather(along, ctx, &mentions, path.as_deref())?;
     let default_name = crate::name::derive(&file_name);
     Ok(Work {
         program: Program::Script {
@@ -135,13 +115,14 @@ fn read_script<'a>(
 
 fn read_command<'a>(
     argv: &[String],
-    args: &LaunchArgs,
+    origin: &Origin,
+    along: Along<'_>,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
     let mentions = mentions::in_argv(argv);
-    let shipment = gather(args, ctx, &mentions, None)?;
+    let shipment = gather(along, ctx, &mentions, None)?;
     let word = argv.first().map_or("", String::as_str);
-    check_command(word, &shipment, ctx)?;
+    check_command(word, origin, &shipment, ctx)?;
     let base = word.rsplit('/').next().unwrap_or(word);
     Ok(Work {
         program: Program::Command {
@@ -157,17 +138,19 @@ fn read_command<'a>(
 }
 
 fn gather<'a>(
-    args: &LaunchArgs,
+    along: Along<'_>,
     ctx: &'a LaunchContext,
     mentions: &Mentions,
     script: Option<&Path>,
 ) -> Result<Shipment<'a>, SpecError> {
     let mut shipment = Shipment::new(&ctx.launch_dir);
-    if !args.no_auto_include {
+    if !along.no_auto_include {
         shipment.add_mentioned(&mentions.words, script);
     }
-    for path in &args.include {
-        shipment.include(path)?;
+    if let Some(Sourced { value, origin }) = along.include {
+        for path in value {
+            shipment.include(path, origin)?;
+        }
     }
     shipment.check_limits()?;
     Ok(shipment)
@@ -177,6 +160,7 @@ fn gather<'a>(
 /// directory is last on PATH, so a shipped `run.sh` needs no `./`.
 fn check_command(
     word: &str,
+    origin: &Origin,
     shipment: &Shipment<'_>,
     ctx: &LaunchContext,
 ) -> Result<(), SpecError> {
@@ -185,7 +169,8 @@ fn check_command(
         (false, _) if find_on_path(word, &ctx.env).is_some() => true,
         (false, _) if word == "python" && find_on_path("python3", &ctx.env).is_some() => true,
         (_, Some(file)) if !file.executable => {
-            return Err(SpecErrorKind::CommandNotExecutable { word: word.into() }.into());
+            let (origin, word) = (origin.clone(), word.into());
+            return Err(SpecErrorKind::CommandNotExecutable { origin, word }.into());
         }
         (_, Some(_)) => true,
         (_, None) => word.starts_with('/') && is_executable(Path::new(word)),
@@ -193,7 +178,10 @@ fn check_command(
     // `spored` is put on PATH for each task.
     match found || word == "spored" {
         true => Ok(()),
-        false => Err(SpecErrorKind::CommandMissing { word: word.into() }.into()),
+        false => {
+            let (origin, word) = (origin.clone(), word.into());
+            Err(SpecErrorKind::CommandMissing { origin, word }.into())
+        }
     }
 }
 

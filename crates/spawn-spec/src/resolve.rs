@@ -1,22 +1,29 @@
 //! From flags to a launch specification: every check, every default, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use spawn_core::budgets::Budgets;
 use spawn_core::duration::Span;
 use spawn_core::index_set::{ArrayRequest, IndexSet};
 use spawn_core::instance_type::InstanceType;
 use spawn_core::tags::Tags;
 
-use crate::environment::parse_env;
+use crate::config_files::{self, ConfigFile, ConfigState};
+use crate::environment;
 use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
 use crate::flags::LaunchArgs;
-use crate::policies::parse_policies;
-use crate::program::{self, Work};
-use crate::spec::{LaunchSpec, OnComplete, Provider, Row};
+use crate::lanes::{self, Placed};
+use crate::origin::{Origin, Sourced};
+use crate::param_file::{self, ParamFile};
+use crate::param_rows;
+use crate::program::{self, Along, Work};
+use crate::retries;
+use crate::setting_values;
+use crate::settings::{ProgramGiven, Settings};
+use crate::settings_of_flags;
+use crate::spec::{Lane, LaunchSpec, OnComplete, Provider, Row};
 
 /// What the shell around a launch has.
 pub struct LaunchContext {
@@ -74,45 +81,94 @@ impl Resolved {
     }
 }
 
+/// Everything that says something about a launch, merged.
+#[derive(Debug)]
+pub(crate) struct Layers {
+    pub settings: Settings,
+    pub param_file: Option<ParamFile>,
+    pub files: Vec<ConfigFile>,
+}
+
+/// Lays the flags over the parameter file, and that over the configuration.
+pub(crate) fn layers(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Layers, SpecError> {
+    let flags = settings_of_flags::settings(args, ctx)?;
+    let path = args.param_file.as_deref();
+    if path.is_some() && args.array.is_some() {
+        return Err(SpecErrorKind::ArrayAndParamFile.into());
+    }
+    let mut param_file = path
+        .map(|path| param_file::read(path, &ctx.launch_dir))
+        .transpose()?;
+    let of_file = param_file
+        .as_mut()
+        .map(|file| std::mem::take(&mut file.settings));
+    let config = config_files::read(ctx)?;
+    let settings = flags
+        .over(of_file.unwrap_or_default())
+        .over(config.settings);
+    Ok(Layers {
+        settings,
+        param_file,
+        files: config.files,
+    })
+}
+
 /// Checks the flags of a launch against each other and against the files they
 /// name, and fills in the defaults. Reads files; starts and writes nothing.
 ///
 /// # Errors
 /// The first thing found wrong; flags before files.
 pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecError> {
-    let provider = provider(args, ctx)?;
-    let source = program::choose(args)?;
-    let mut notes = Vec::new();
-    let mut warnings = Vec::new();
+    let Layers {
+        settings,
+        param_file,
+        files,
+    } = layers(args, ctx)?;
+    let provider = match settings.provider.as_ref().map(|given| given.value) {
+        None | Some(Provider::Local) => Provider::Local,
+        Some(Provider::Ec2) => return Err(SpecErrorKind::ProviderMissing.into()),
+    };
+    let program_given = settings.program.as_ref().ok_or_else(|| no_program(args))?;
+    let (mut notes, mut warnings) = (Vec::new(), Vec::new());
+    notes.extend(config_notes(&settings, &files));
+    warnings.extend(not_trusted(&files));
 
-    let (indices, max_concurrent) = tasks(args)?;
-    let workers = workers(args, &indices, &mut notes)?;
-    let ttl = time("--ttl", args.ttl.as_deref())?.unwrap_or(Span::DAY);
-    let timeout = time("--timeout", args.timeout.as_deref())?;
-    if let Some(timeout) = timeout.filter(|timeout| *timeout > ttl) {
+    let wait_timeout = wait_timeout(args)?;
+    let budgets = retries::budgets(&settings)?;
+    let env = environment::complete(&settings.env, &ctx.env)?;
+    let placed = match &param_file {
+        None => None,
+        Some(file) => {
+            warnings.extend(file.warnings.iter().cloned());
+            let taken = settings.env.iter().map(|given| {
+                let name = given.value.name.clone();
+                (name, given.origin.clone())
+            });
+            let rows = param_rows::rows(file, &taken.collect(), &mut warnings)?;
+            Some(lanes::place(rows, &settings)?)
+        }
+    };
+    let spot = settings.spot.as_ref().is_some_and(|spot| spot.value);
+    check_price(&settings, placed.as_ref())?;
+    let (indices, max_concurrent) = tasks(args, &settings, placed.as_ref())?;
+    let workers = workers(&settings, &indices, &mut notes);
+    let mut ttl = settings.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
+    if let Some(timeout) = settings.timeout.as_ref().filter(|given| given.value > ttl) {
+        let never = timeout.origin.with(timeout.value);
+        let ends = match &settings.ttl {
+            Some(given) => given.origin.with(given.value),
+            None => format!("`--ttl {ttl}`"),
+        };
         warnings.push(format!(
-            "`--timeout {timeout}` never comes: `--ttl {ttl}` ends the workers before"
+            "{never} never comes: {ends} ends the workers before"
         ));
     }
-    let wait_timeout = time("--wait-timeout", args.wait_timeout.as_deref())?;
-    needs(
-        "--wait-timeout",
-        wait_timeout.is_some(),
-        "--wait",
-        args.wait,
-    )?;
-    let price = args.spot_max_price.as_deref();
-    needs("--spot-max-price", price.is_some(), "--spot", args.spot)?;
-    let spot_max_price = price.map(parse_price).transpose()?;
-    let instance_type = args.instance_type.as_deref().map(str::parse).transpose();
-    let instance_type = instance_type.map_err(SpecErrorKind::InstanceType)?;
-    let region = args.region.clone().map(check_region).transpose()?;
-    let iam_policies = parse_policies(&args.iam_policy)?;
-    let tags = tags(&args.tags)?;
-    let env = parse_env(&args.env, &ctx.env)?;
-    let name = args.name.as_deref().map(crate::name::check).transpose()?;
 
-    let work = program::read(source, args, ctx)?;
+    let along = Along {
+        include: settings.include.as_ref(),
+        no_auto_include: args.no_auto_include,
+    };
+    let work = program::read(program_given, along, ctx)?;
     let Work {
         program,
         script,
@@ -123,16 +179,56 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         label,
     } = work;
     warnings.extend(program_warnings);
-    let set_by_user = |name: &String| env.iter().any(|(set, _)| set == name);
+    let Placed {
+        rows,
+        mut lanes,
+        notes: row_notes,
+        warnings: row_warnings,
+    } = placed.unwrap_or_default();
+    notes.extend(row_notes);
+    warnings.extend(row_warnings);
+    let given = |name: &String| {
+        let in_row = |row: &Row| row.vars.iter().any(|(set, _)| set == name);
+        env.iter().any(|(set, _)| set == name) || rows.iter().any(in_row)
+    };
     let unknown = mentions.unknown_variables.iter();
-    for variable in unknown.filter(|name| !set_by_user(name)) {
-        warnings.push(crate::mentions::variable_warning(variable, &label));
+    let params = rows.first().into_iter().flat_map(|row| &row.vars);
+    let params = params.map(|(name, _)| name.as_str());
+    let params: Vec<&str> = params.filter(|name| name.starts_with("PARAM_")).collect();
+    for variable in unknown.filter(|name| !given(name)) {
+        warnings.push(crate::mentions::variable_warning(variable, &label, &params));
     }
     notes.extend(shipment.notes());
     let (shipped, ship) = shipment.into_parts();
 
+    let mut instance_type = settings
+        .instance_type
+        .as_ref()
+        .map(|given| given.value.clone());
+    let price = settings.spot_max_price.as_ref();
+    let mut spot_max_price = price.filter(|_| spot).map(|price| price.value);
+    let mut spot = spot;
+    if let Some(longest) = lanes.iter().map(|lane| lane.ttl_ms).max() {
+        ttl = Span::from_millis(longest).unwrap_or(ttl);
+    }
+    let unused = local_unused(&settings, &lanes);
+    if lanes.len() == 1 {
+        let lane = lanes.remove(0);
+        (instance_type, spot) = (lane.instance_type, lane.spot);
+        spot_max_price = lane.spot_max_price;
+    }
+    let has_rows = param_file.is_some();
+    let from_file = matches!(program_given.value, ProgramGiven::File(_));
+    let name = settings.name.map(|name| name.value);
+    let name = name.unwrap_or_else(|| match args.param_file.as_deref() {
+        Some(path) if !from_file => {
+            let file_name = path.file_name().unwrap_or_default();
+            crate::name::derive(&file_name.to_string_lossy())
+        }
+        _ => default_name,
+    });
     let spec = LaunchSpec {
-        name: name.unwrap_or(default_name),
+        name,
         indices,
         program,
         shipped,
@@ -140,22 +236,26 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         workers,
         max_concurrent,
         ttl_ms: ttl.as_millis(),
-        timeout_ms: timeout.map(Span::as_millis),
-        on_complete: args.on_complete.unwrap_or_default(),
+        timeout_ms: settings.timeout.map(|timeout| timeout.value.as_millis()),
+        on_complete: settings
+            .on_complete
+            .map_or_else(OnComplete::default, |given| given.value),
         instance_type,
-        iam_policies,
-        spot: args.spot,
+        iam_policies: settings
+            .iam_policy
+            .map(|given| given.value)
+            .unwrap_or_default(),
+        spot,
         spot_max_price,
-        region,
-        tags,
+        region: settings.region.map(|region| region.value),
+        tags: all_tags(&settings.tags)?,
         allow_shared_tmp: args.allow_shared_tmp,
         durable: args.durable,
-        budgets: Budgets::default(),
-        max_failures: None,
-        has_rows: false,
-        lanes: Vec::new(),
+        budgets,
+        max_failures: settings.max_failures.map(|most| most.value),
+        has_rows,
+        lanes,
     };
-    let unused = local_unused(args, spec.instance_type.as_ref());
     Ok(Resolved {
         spec,
         provider,
@@ -167,146 +267,175 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         buckets: mentions.buckets.into_iter().collect(),
         tools: mentions.tools.into_iter().map(str::to_owned).collect(),
         wait_timeout,
-        rows: Vec::new(),
+        rows,
     })
 }
 
-/// The flag, else `SPAWN_PROVIDER`, else local.
-fn provider(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Provider, SpecError> {
-    let from_env = || match ctx.env.get("SPAWN_PROVIDER").map(String::as_str) {
-        None | Some("") => Ok(Provider::default()),
-        Some("local") => Ok(Provider::Local),
-        Some("ec2") => Ok(Provider::Ec2),
-        Some(text) => Err(SpecErrorKind::ProviderUnknown { text: text.into() }),
+fn no_program(args: &LaunchArgs) -> SpecError {
+    let param_file = args.param_file.as_ref();
+    SpecErrorKind::NoProgram {
+        param_file: param_file.map(|path| path.display().to_string()),
+        config: config_files::PROJECT_FILE.into(),
+    }
+    .into()
+}
+
+/// What a configuration decides is said, since nothing on the command line shows it.
+fn config_notes(settings: &Settings, files: &[ConfigFile]) -> Vec<String> {
+    let read = files.iter().filter(|file| file.state == ConfigState::Read);
+    read.filter_map(|file| {
+        let origins = settings.origins();
+        let from_file = origins.filter_map(|origin| match origin {
+            Origin::File(from) if from.is_config && *from.file == *file.path => Some(from.key),
+            _ => None,
+        });
+        let keys: BTreeSet<&str> = from_file.collect();
+        let keys: Vec<String> = keys.into_iter().map(|key| format!("`{key}`")).collect();
+        let path = &file.path;
+        (!keys.is_empty()).then(|| format!("{} from {path}", keys.join(", ")))
+    })
+    .collect()
+}
+
+fn not_trusted(files: &[ConfigFile]) -> impl Iterator<Item = String> {
+    let ignored = files
+        .iter()
+        .filter(|file| file.state == ConfigState::NotTrusted);
+    ignored.map(|file| {
+        let path = &file.path;
+        format!("{path} is not read: it belongs to another user than the directory of the launch")
+    })
+}
+
+/// A price says nothing where nothing is spot. A configuration may say it for other launches, and
+/// `--no-spot` overrules a file as a whole.
+fn check_price(settings: &Settings, placed: Option<&Placed>) -> Result<(), SpecError> {
+    let Some(price) = &settings.spot_max_price else {
+        return Ok(());
     };
-    match args.provider.map_or_else(from_env, Ok)? {
-        Provider::Local => Ok(Provider::Local),
-        Provider::Ec2 => Err(SpecErrorKind::ProviderMissing.into()),
+    let spot = settings.spot.as_ref();
+    let overruled = spot.is_some_and(|spot| spot.origin.is_flag()) && !price.origin.is_flag();
+    let used = match placed {
+        None => spot.is_some_and(|spot| spot.value),
+        Some(placed) => placed.lanes.iter().any(|lane| lane.spot),
+    };
+    match used || overruled || price.origin.is_config() {
+        true => Ok(()),
+        false => {
+            let (origin, needs) = (price.origin.clone(), "--spot");
+            Err(SpecErrorKind::Needs { origin, needs }.into())
+        }
     }
 }
 
-fn tasks(args: &LaunchArgs) -> Result<(IndexSet, Option<u32>), SpecError> {
-    let flag = args.max_concurrent;
-    if flag == Some(0) {
-        let flag = "--max-concurrent";
-        return Err(SpecErrorKind::Zero { flag }.into());
+fn wait_timeout(args: &LaunchArgs) -> Result<Option<Span>, SpecError> {
+    let origin = Origin::Flag("--wait-timeout");
+    let text = args.wait_timeout.as_deref();
+    let span = text.map(|text| setting_values::span(text, &origin));
+    let span = span.transpose()?;
+    match span.is_some() && !args.wait {
+        true => {
+            let needs = "--wait";
+            Err(SpecErrorKind::Needs { origin, needs }.into())
+        }
+        false => Ok(span),
     }
+}
+
+fn tasks(
+    args: &LaunchArgs,
+    settings: &Settings,
+    placed: Option<&Placed>,
+) -> Result<(IndexSet, Option<u32>), SpecError> {
+    let most = settings.max_concurrent.as_ref();
+    let count = placed.map_or(1, |placed| placed.rows.len() as u64);
     let Some(text) = &args.array else {
-        let only = IndexSet::from_indices([0]).expect("0 is an index");
-        return Ok((only, flag));
+        let indices = IndexSet::first(count).expect("there is a task");
+        return Ok((indices, most.map(|most| most.value)));
     };
     let ArrayRequest {
         indices,
         max_concurrent,
     } = IndexSet::parse(text)?;
-    match (max_concurrent, flag) {
-        (Some(in_array), Some(flag)) if in_array != flag => {
-            Err(SpecErrorKind::ConcurrencyDisagrees { in_array, flag }.into())
+    match (max_concurrent, most.filter(|most| most.origin.is_flag())) {
+        (Some(in_array), Some(most)) if in_array != most.value => {
+            Err(SpecErrorKind::ConcurrencyDisagrees {
+                in_array,
+                origin: most.origin.clone(),
+                other: most.value,
+            }
+            .into())
         }
-        (in_array, flag) => Ok((indices, in_array.or(flag))),
+        (in_array, _) => Ok((indices, in_array.or(most.map(|most| most.value)))),
     }
 }
 
-fn workers(
-    args: &LaunchArgs,
-    indices: &IndexSet,
-    notes: &mut Vec<String>,
-) -> Result<Option<u32>, SpecError> {
-    let flag = "--workers";
+fn workers(settings: &Settings, indices: &IndexSet, notes: &mut Vec<String>) -> Option<u32> {
+    let asked = settings.workers.as_ref()?.value;
     let tasks = u32::try_from(indices.len()).unwrap_or(u32::MAX);
-    match args.workers {
-        Some(0) => Err(SpecErrorKind::Zero { flag }.into()),
-        Some(asked) if asked > tasks => {
-            let plural = if tasks == 1 { "" } else { "s" };
-            notes.push(format!(
-                "{tasks} worker{plural} instead of {asked}: there are no more tasks"
-            ));
-            Ok(Some(tasks))
-        }
-        workers => Ok(workers),
+    if asked <= tasks {
+        return Some(asked);
     }
+    let plural = if tasks == 1 { "" } else { "s" };
+    notes.push(format!(
+        "{tasks} worker{plural} instead of {asked}: there are no more tasks"
+    ));
+    Some(tasks)
 }
 
-fn time(flag: &'static str, text: Option<&str>) -> Result<Option<Span>, SpecError> {
-    let span = text.map(str::parse).transpose();
-    span.map_err(|error| SpecErrorKind::Time { flag, error }.into())
-}
-
-fn needs(
-    flag: &'static str,
-    given: bool,
-    needs: &'static str,
-    there: bool,
-) -> Result<(), SpecError> {
-    match given && !there {
-        true => Err(SpecErrorKind::Needs { flag, needs }.into()),
-        false => Ok(()),
-    }
-}
-
-fn parse_price(text: &str) -> Result<f64, SpecError> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let price = text.parse().ok().filter(|price: &f64| {
-        // Above any machine there is; a slipped point should not pass.
-        plain && *price > 0.0 && *price <= 1000.0
-    });
-    price.ok_or_else(|| SpecErrorKind::SpotPrice { text: text.into() }.into())
-}
-
-fn check_region(text: String) -> Result<String, SpecError> {
-    match is_region(&text) {
-        true => Ok(text),
-        false => Err(SpecErrorKind::Region { text }.into()),
-    }
-}
-
-/// The shape of a region's name: `us-east-1`, `us-gov-west-1`.
-pub(crate) fn is_region(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let word = |part: &&str| part.len() >= 2 && part.bytes().all(|b| b.is_ascii_lowercase());
-    match parts.as_slice() {
-        [words @ .., number] => {
-            (2..=3).contains(&words.len())
-                && words.iter().all(word)
-                && (1..=2).contains(&number.len())
-                && number.bytes().all(|b| b.is_ascii_digit())
-        }
-        [] => false,
-    }
-}
-
-fn tags(values: &[String]) -> Result<Tags, SpecError> {
+/// Sources may have valid tags each that are too many together.
+fn all_tags(given: &[Sourced<(String, String)>]) -> Result<Tags, SpecError> {
     let mut tags = Tags::default();
-    for value in values {
-        let more: Tags = value.parse().map_err(SpecErrorKind::Tags)?;
-        for (key, value) in more.iter() {
-            tags.insert(key, value).map_err(SpecErrorKind::Tags)?;
-        }
+    for tag in given {
+        let (key, value) = &tag.value;
+        tags.insert(key, value).map_err(|error| {
+            let origin = tag.origin.clone();
+            SpecErrorKind::Tags { origin, error }
+        })?;
     }
     Ok(tags)
 }
 
-/// The flags given that the local provider does nothing with. An instance type bounds its workers
-/// if its processors and memory are known.
-fn local_unused(args: &LaunchArgs, instance_type: Option<&InstanceType>) -> Vec<&'static str> {
-    let stays = args
-        .on_complete
-        .is_some_and(|action| action != OnComplete::Terminate);
-    [
-        (
-            "--instance-type",
-            instance_type.is_some_and(|t| t.shape().is_none()),
-        ),
-        ("--spot", args.spot),
-        ("--spot-max-price", args.spot_max_price.is_some()),
-        ("--region", args.region.is_some()),
-        ("--tags", !args.tags.is_empty()),
-        ("--iam-policy", !args.iam_policy.is_empty()),
-        ("--on-complete", stays),
-    ]
-    .into_iter()
-    .filter_map(|(flag, given)| given.then_some(flag))
-    .collect()
+/// The settings given that the local provider does nothing with. An instance type bounds its
+/// workers if its processors and memory are known.
+fn local_unused(settings: &Settings, lanes: &[Lane]) -> Vec<&'static str> {
+    let mut unused = Vec::new();
+    let unbounded = |t: &InstanceType| t.shape().is_none();
+    let mut types = lanes.iter().filter_map(|lane| lane.instance_type.as_ref());
+    let array = settings.instance_type.as_ref();
+    match array {
+        Some(given) if lanes.is_empty() && unbounded(&given.value) => {
+            unused.push(given.origin.name());
+        }
+        given if types.any(unbounded) => {
+            unused.push(given.map_or("instance_type", |given| given.origin.name()));
+        }
+        _ => {}
+    }
+    match settings.spot.as_ref().filter(|spot| spot.value) {
+        Some(spot) => unused.push(spot.origin.name()),
+        None if lanes.iter().any(|lane| lane.spot) => unused.push("spot"),
+        None => {}
+    }
+    let of_rows = lanes.iter().any(|lane| lane.spot_max_price.is_some());
+    let price = settings
+        .spot_max_price
+        .as_ref()
+        .map(|given| given.origin.name());
+    unused.extend(price.or(of_rows.then_some("spot_max_price")));
+    unused.extend(settings.region.as_ref().map(|given| given.origin.name()));
+    let tags = settings.tags.iter().map(|given| given.origin.name());
+    unused.extend(tags.collect::<BTreeSet<_>>());
+    unused.extend(
+        settings
+            .iam_policy
+            .as_ref()
+            .map(|given| given.origin.name()),
+    );
+    let stays = settings.on_complete.as_ref();
+    let stays = stays.filter(|action| action.value != OnComplete::Terminate);
+    unused.extend(stays.map(|given| given.origin.name()));
+    unused
 }
 
 pub(crate) fn stdin_failed(error: &io::Error) -> SpecError {

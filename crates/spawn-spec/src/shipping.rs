@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{IncludeProblem, SpecError, SpecErrorKind};
+use crate::origin::Origin;
 use crate::spec::ShippedFile;
 
 /// The most bytes to ship: 64 MB.
@@ -87,10 +88,13 @@ impl<'a> Shipment<'a> {
     }
 
     /// Adds a file or a directory that the user named.
-    pub fn include(&mut self, typed: &Path) -> Result<(), SpecError> {
+    pub fn include(&mut self, typed: &Path, origin: &Origin) -> Result<(), SpecError> {
         let fail = |problem| {
-            let path = typed.display().to_string();
-            SpecError::from(SpecErrorKind::Include { path, problem })
+            SpecError::from(SpecErrorKind::Include {
+                origin: origin.clone(),
+                path: typed.display().to_string(),
+                problem,
+            })
         };
         let below = match typed.strip_prefix(self.launch_dir) {
             Ok(below) => below,

@@ -1,6 +1,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::origin::Origin;
 
 struct Dir(tempfile::TempDir);
 
@@ -33,7 +34,7 @@ impl Dir {
 
     fn include(&self, path: &str) -> Result<(Vec<String>, Vec<String>), SpecError> {
         let mut shipment = Shipment::new(self.path());
-        shipment.include(Path::new(path))?;
+        shipment.include(Path::new(path), &Origin::Flag("--include"))?;
         let notes = shipment.notes();
         Ok((names(shipment), notes))
     }
@@ -174,9 +175,13 @@ fn too_much_names_the_biggest() {
     let big = File::create(dir.path().join("big.bin")).unwrap();
     big.set_len(MAX_SHIPPED_BYTES).unwrap();
     let mut shipment = Shipment::new(dir.path());
-    shipment.include(Path::new("big.bin")).unwrap();
+    shipment
+        .include(Path::new("big.bin"), &Origin::Flag("--include"))
+        .unwrap();
     shipment.check_limits().unwrap();
-    shipment.include(Path::new("small")).unwrap();
+    shipment
+        .include(Path::new("small"), &Origin::Flag("--include"))
+        .unwrap();
     let error = shipment.check_limits().unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -199,7 +204,9 @@ fn the_execute_bit_is_kept() {
     let dir = Dir::with(&["a", "b"]);
     fs::set_permissions(dir.path().join("b"), fs::Permissions::from_mode(0o755)).unwrap();
     let mut shipment = Shipment::new(dir.path());
-    shipment.include(Path::new(".")).unwrap();
+    shipment
+        .include(Path::new("."), &Origin::Flag("--include"))
+        .unwrap();
     assert!(!shipment.get("a").unwrap().executable);
     assert!(shipment.get("b").unwrap().executable);
 }

@@ -5,64 +5,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 
-use clap::Parser;
 use proptest::prelude::*;
 use spawn_spec::{
-    LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, Resolved, SpecError,
-    resolve,
+    LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, SpecError, resolve,
 };
 
-#[derive(Parser)]
-struct Launch {
-    #[command(flatten)]
-    args: LaunchArgs,
-}
+use place::Place;
 
-/// A directory to launch from.
-struct Place {
-    dir: tempfile::TempDir,
-    env: BTreeMap<String, String>,
-    stdin: Vec<u8>,
-}
-
-impl Place {
-    fn with(files: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let env = BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]);
-        let stdin = Vec::new();
-        Self { dir, env, stdin }
-    }
-
-    fn launch(&self, line: &str) -> Result<Resolved, SpecError> {
-        let words = line.split_whitespace();
-        self.launch_words(&words.collect::<Vec<_>>())
-    }
-
-    fn launch_words(&self, words: &[&str]) -> Result<Resolved, SpecError> {
-        let words = std::iter::once(&"launch").chain(words);
-        let launch = Launch::try_parse_from(words).expect("the flags parse");
-        self.resolve(&launch.args)
-    }
-
-    fn resolve(&self, args: &LaunchArgs) -> Result<Resolved, SpecError> {
-        let stdin = self.stdin.clone();
-        let ctx = LaunchContext {
-            launch_dir: self.dir.path().to_owned(),
-            env: self.env.clone(),
-            stdin: Box::new(move || Ok(stdin.clone())),
-        };
-        resolve(args, &ctx)
-    }
-
-    fn refusal(&self, line: &str) -> String {
-        self.launch(line).unwrap_err().to_string()
-    }
-}
+mod place;
 
 const WORKER: &str =
     "#!/bin/bash\naws s3 cp s3://my-bucket/a b\npython process.py $TASK_ARRAY_INDEX\n";
@@ -121,7 +71,7 @@ fn each_refusal_of_flags_is_one_line() {
     for (line, message) in [
         (
             "",
-            "nothing to run: expected `--user-data`, `--user-data-file` or `-- COMMAND`",
+            "nothing to run: expected `--user-data`, `--user-data-file` or `-- COMMAND`, or `user_data`, `user_data_file` or `command` in `spawn.toml`",
         ),
         (
             "--user-data @x.sh --user-data-file x.sh -- ls",
@@ -437,24 +387,34 @@ fn flags_that_local_only_records_are_listed() {
     assert_eq!(found.spec.spot_max_price, Some(0.05));
 }
 
-/// What an earlier version stored must still open, and mean the same.
+/// What earlier versions stored must still open, and mean the same.
 #[test]
-fn a_stored_spec_opens() {
-    let stored = include_str!("launch_spec_v1.json");
-    let spec: LaunchSpec = serde_json::from_str(stored).unwrap();
+fn stored_specs_open() {
     let place = Place::with(&[("process.py", "print(1)\n"), ("worker.sh", WORKER)]);
     let line = "--array 0-99:3%7 --workers 4 --name genome --ttl 4h --timeout 10m --on-complete stop \
         --instance-type c7i.large --iam-policy s3:FullAccess --spot --spot-max-price 0.05 \
         --region us-east-1 --tags project=genome --env MODEL=large --allow-shared-tmp --durable \
         --user-data @worker.sh";
-    let now = place.launch(line).unwrap().spec;
-    assert_eq!(spec, now);
-    let json = serde_json::to_string_pretty(&now).unwrap();
-    assert_eq!(json.trim(), stored.trim());
+    let spec: LaunchSpec = serde_json::from_str(include_str!("launch_spec_v1.json")).unwrap();
+    assert_eq!(spec, place.launch(line).unwrap().spec);
     // The fields without which there is no launch.
     let least = r#"{"name":"n","indices":"0-0","ttl_ms":1,"program":{"command":{"argv":["ls"]}}}"#;
     let least: LaunchSpec = serde_json::from_str(least).unwrap();
     assert_eq!(least.on_complete, OnComplete::Terminate);
+}
+
+#[test]
+fn a_spec_is_stored_as_it_was() {
+    let rows =
+        "params: [{x: 1}, {x: 2, instance_type: m7i.large, spot: true, spot_max_price: 0.05}]\n";
+    let place = Place::with(&[("rows.yaml", rows)]);
+    let line = "--param-file rows.yaml --name genome --retries 3 --backoff 1s --backoff-max 1m \
+        --retry-on 75,100-110 --no-retry-on 101 --max-interruptions 5 --max-failures 5% -- ls";
+    let now = place.launch(line).unwrap().spec;
+    let stored = include_str!("launch_spec_v2.json");
+    let json = serde_json::to_string_pretty(&now).unwrap();
+    assert_eq!(json.trim(), stored.trim());
+    assert_eq!(serde_json::from_str::<LaunchSpec>(stored).unwrap(), now);
 }
 
 proptest! {

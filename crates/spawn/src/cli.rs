@@ -106,7 +106,9 @@ pub enum Command {
     Cancel(commands::cancel::Args),
     Terminate(commands::terminate::Args),
     Env(commands::env::Args),
+    Config(commands::config::Args),
     Local(commands::local::Args),
     Completion(commands::completion::Args),
+    Man(commands::man::Args),
     Version(commands::version::Args),
 }

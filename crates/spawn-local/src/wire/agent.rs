@@ -156,6 +156,8 @@ pub struct Job {
     pub umask: u32,
     /// How many files a task may have open, as the user's shell has it.
     pub open_files: u64,
+    /// Whether each outcome is to be known before another task is claimed.
+    pub one_by_one: bool,
     /// Whether output and outcomes survive a loss of power.
     pub durable: bool,
     /// The control group to live in, if the worker has limits.

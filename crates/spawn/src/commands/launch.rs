@@ -122,7 +122,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
-fn context() -> Result<LaunchContext, CliError> {
+/// What a launch finds around it: the directory, the environment, standard input.
+pub fn context() -> Result<LaunchContext, CliError> {
     let launch_dir = std::env::current_dir().map_err(|source| CliError::System {
         what: "find the current directory",
         source,

@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod completion;
+pub mod config;
 mod confirm;
 pub mod env;
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod launch;
 pub mod list;
 pub mod local;
 pub mod logs;
+pub mod man;
 pub mod retry;
 pub mod status;
 pub mod tasks;
@@ -59,8 +61,10 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Terminate(args) => terminate::run(&args, output),
         Command::Env(args) => env::run(&args, output),
+        Command::Config(args) => config::run(&args, output),
         Command::Local(args) => local::run(&args, output),
         Command::Completion(args) => completion::run(&args, output),
+        Command::Man(args) => man::run(&args, output),
         Command::Version(args) => version::run(&args, output),
     }
 }

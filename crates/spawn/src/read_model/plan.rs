@@ -1,9 +1,12 @@
 //! What a launch is going to do.
 
 use serde::Serialize;
+use spawn_core::budgets::Budgets;
 use spawn_core::duration::Span;
 use spawn_core::index_set::IndexSet;
-use spawn_spec::{Program, Resolved, ShippedFile};
+use spawn_core::instance_type::InstanceType;
+use spawn_core::max_failures::MaxFailures;
+use spawn_spec::{Lane, Program, Resolved, ShippedFile};
 
 use crate::render::counted;
 
@@ -34,8 +37,53 @@ pub struct PlanView {
     pub ttl_seconds: f64,
     /// The longest one attempt runs, in seconds.
     pub timeout_seconds: Option<f64>,
-    /// Flags that are recorded, and without effect here.
+    /// What may be retried, and after which wait.
+    pub retries: Budgets,
+    /// The most tasks that may fail before nothing more is started.
+    pub max_failures: Option<MaxFailures>,
+    /// Whether each task has a row of a parameter file.
+    pub has_rows: bool,
+    /// The kinds of worker, if rows need more than one.
+    pub kinds: Vec<KindView>,
+    /// Settings that are recorded, and without effect here.
     pub recorded_only: Vec<&'static str>,
+}
+
+/// A kind of worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct KindView {
+    /// Which tasks need it.
+    pub indices: IndexSet,
+    /// How many these are.
+    pub tasks: u64,
+    /// The EC2 instance type.
+    pub instance_type: Option<InstanceType>,
+    /// Whether it is spot capacity.
+    pub spot: bool,
+    /// The longest one of its workers lives, in seconds.
+    pub ttl_seconds: f64,
+}
+
+impl KindView {
+    fn new(lane: &Lane) -> KindView {
+        KindView {
+            indices: lane.indices.clone(),
+            tasks: lane.indices.len(),
+            instance_type: lane.instance_type.clone(),
+            spot: lane.spot,
+            ttl_seconds: lane.ttl_ms as f64 / 1000.0,
+        }
+    }
+
+    /// `m7i.2xlarge, spot, 4h at most`.
+    pub fn summary(&self) -> String {
+        let instance_type = self.instance_type.as_ref().map(ToString::to_string);
+        let mut text = instance_type.unwrap_or_else(|| "any machine".to_owned());
+        if self.spot {
+            text.push_str(", spot");
+        }
+        format!("{text}, {} at most", shown(self.ttl_seconds))
+    }
 }
 
 impl PlanView {
@@ -63,6 +111,10 @@ impl PlanView {
             files: spec.shipped.clone(),
             ttl_seconds: spec.ttl_ms as f64 / 1000.0,
             timeout_seconds: spec.timeout_ms.map(|ms| ms as f64 / 1000.0),
+            retries: spec.budgets.clone(),
+            max_failures: spec.max_failures,
+            has_rows: spec.has_rows,
+            kinds: spec.lanes.iter().map(KindView::new).collect(),
             recorded_only: resolved.local_unused.clone(),
         }
     }

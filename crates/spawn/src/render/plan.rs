@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use spawn_core::duration::Span;
+
 use super::{Style, counted};
 use crate::read_model::PlanView;
 
@@ -33,6 +35,27 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
     match plan.timeout() {
         Some(timeout) => writeln!(out, ", {timeout} for each attempt")?,
         None => writeln!(out)?,
+    }
+    for kind in &plan.kinds {
+        let (n, text) = (counted(kind.tasks, "task"), kind.summary());
+        writeln!(out, "           {n} on {text}")?;
+    }
+    if plan.retries.exit > 0 {
+        let again = counted(plan.retries.exit.into(), "time");
+        let waits = Span::from_millis(plan.retries.backoff_millis).map_or_else(
+            || "no wait".to_owned(),
+            |first| format!("waits from {first} on"),
+        );
+        writeln!(
+            out,
+            "  retries  {again} after each kind of failure, {waits}"
+        )?;
+    }
+    if let Some(most) = plan.max_failures {
+        writeln!(out, "  halts    when more than {most} tasks have failed")?;
+    }
+    if plan.has_rows {
+        writeln!(out, "  given    each task its row of the parameter file")?;
     }
     let bytes: u64 = plan.files.iter().map(|file| file.size).sum();
     match plan.files.len() {

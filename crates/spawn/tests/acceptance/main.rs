@@ -9,6 +9,8 @@ mod crashes;
 mod docs;
 mod how_to;
 mod people;
+mod retrying;
 mod sandboxes;
 mod shared;
 mod stopping;
+mod sweeps;

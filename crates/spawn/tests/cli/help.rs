@@ -2,18 +2,26 @@
 
 use crate::support::World;
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 20] = [
     &["launch"],
     &["status"],
     &["list"],
     &["tasks"],
     &["logs"],
+    &["explain"],
+    &["retry"],
+    &["extend"],
+    &["interrupt"],
     &["cancel"],
+    &["terminate"],
     &["env"],
+    &["config"],
+    &["config", "show"],
     &["local"],
     &["local", "status"],
     &["local", "stop"],
     &["completion"],
+    &["man"],
     &["version"],
 ];
 
@@ -73,4 +81,60 @@ fn completions_are_generated_and_bash_reads_them() {
         .status();
     assert!(read.unwrap().success());
     assert!(!world.home.exists());
+}
+
+#[test]
+fn there_is_a_man_page_for_every_command_and_man_reads_it() {
+    let world = World::new();
+    let listed = world.ok(["man", "--dir", "man1"]);
+    for command in COMMANDS {
+        let page = format!("man1/spawn-{}.1", command.join("-"));
+        assert!(listed.contains(&page), "no {page} in\n{listed}");
+        let text = std::fs::read_to_string(world.work.join(&page)).unwrap();
+        assert!(text.contains(".TH"), "{page}:\n{text}");
+    }
+    let launch = world.ok(["man", "launch"]);
+    for word in [".TH spawn-launch 1", "user\\-data", "Examples:"] {
+        assert!(launch.contains(word), "no {word} in\n{launch}");
+    }
+    world
+        .run(["man", "lanch"])
+        .expect_code(2)
+        .expect_err("no command `lanch`");
+    assert!(!world.home.exists());
+}
+
+/// `docs/reference.md` is made of what the programs say of themselves. With `UPDATE_DOCS=1` this
+/// writes it anew.
+#[test]
+fn the_reference_is_what_the_programs_say() {
+    let world = World::new();
+    let mut text = String::from(
+        "# Reference\n\nWhat `spawn`, and `spored` inside a task, say with `--help`. Made from the programs; \
+         a test holds it.\n",
+    );
+    let mut add = |name: &str, help: &str| {
+        text.push_str(&format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            help.trim_end()
+        ));
+    };
+    add("spawn", &world.ok(["--help"]));
+    for command in COMMANDS {
+        let help = world.ok(command.iter().chain(&["--help"]));
+        add(&format!("spawn {}", command.join(" ")), &help);
+    }
+    let spored = std::path::Path::new(env!("CARGO_BIN_EXE_spawn")).with_file_name("spored");
+    let help = world.program(spored).arg("--help").output().unwrap();
+    add("spored", &String::from_utf8_lossy(&help.stdout));
+
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/reference.md is not what the programs say; run this test with UPDATE_DOCS=1"
+    );
 }

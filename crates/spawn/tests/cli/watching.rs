@@ -67,9 +67,9 @@ fn waiting_ends_with_0_1_or_124() {
     assert_eq!(failure["exit_code"], 3);
     assert!(status["ended_at"].as_str().unwrap().ends_with('Z'));
     let text = world.run(["status", &badly]).expect_code(0).out();
-    assert!(text.contains("task 2: exit code 3"), "{text}");
+    assert!(text.contains("1 x exit code 3: no (task 2)"), "{text}");
     assert!(
-        text.contains(&format!("spawn logs {badly} --task 2")),
+        text.contains(&format!("spawn explain {badly} --task 2")),
         "{text}"
     );
 

@@ -27,6 +27,9 @@ pub struct World {
     pub user: PathBuf,
     /// Where commands are run, and files are written.
     pub work: PathBuf,
+    settings: Vec<(&'static str, String)>,
+    user_id: Option<u32>,
+    programs: PathBuf,
     // Last, so that it goes when all is over.
     _root: TempDir,
 }
@@ -48,20 +51,55 @@ impl World {
             home: root.path().join("home"),
             user: dir("user"),
             work: dir("work"),
+            settings: Vec::new(),
+            user_id: None,
+            programs: PathBuf::from(env!("CARGO_BIN_EXE_spawn")).with_file_name(""),
             _root: root,
         }
     }
 
+    /// The same world, with a variable that all its commands see, and a host that they start.
+    pub fn with(mut self, name: &'static str, value: &str) -> World {
+        self.settings.push((name, value.to_owned()));
+        self
+    }
+
+    /// The same world as a user without privileges lives in it; only root can make one.
+    pub fn of_user(mut self, id: u32) -> World {
+        // The build may lie where this user cannot look.
+        let bin = self._root.path().join("bin");
+        fs::create_dir(&bin).expect("a directory can be made");
+        for name in ["spawn", "spored", "spawn-host"] {
+            fs::copy(self.programs.join(name), bin.join(name)).expect("a program can be copied");
+        }
+        for dir in [self._root.path(), &bin, &self.user, &self.work] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
+                .expect("permissions can be set");
+        }
+        self.programs = bin;
+        self.user_id = Some(id);
+        self.with("PATH", "/usr/local/bin:/usr/bin:/bin")
+    }
+
     /// A `spawn` command in this world, with nothing of the test's own environment but PATH.
     pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.program(env!("CARGO_BIN_EXE_spawn"));
+        let mut command = self.program(self.programs.join("spawn"));
         command.args(args);
         command
     }
 
     /// Any program in this world.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match self.user_id {
+            None => Command::new(program),
+            Some(id) => {
+                let id = id.to_string();
+                let mut command = Command::new("setpriv");
+                command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
+                command.arg(program);
+                command
+            }
+        };
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -70,6 +108,7 @@ impl World {
             .env("LANG", "C.UTF-8")
             .env("TZ", "UTC")
             .env("SPAWN_HOME", &self.home)
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.work)
             .stdin(Stdio::null());
         command

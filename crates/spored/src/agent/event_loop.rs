@@ -131,6 +131,7 @@ impl Agent {
 
     /// Does what can be done without waiting. Whether the agent is through.
     fn act(&mut self, now: Duration) -> io::Result<bool> {
+        self.leaving |= self.is_running_out(now);
         if self.leaving && !self.queue.is_empty() {
             self.release_queue()?;
         }
@@ -147,7 +148,10 @@ impl Agent {
         if !self.asked && !self.leaving && self.queue.is_empty() {
             let ahead = self.current.is_some();
             if !ahead || self.may_ask_ahead(now) {
-                let want = self.pace.want();
+                let want = match self.job.one_by_one {
+                    true => 1,
+                    false => self.pace.want(),
+                };
                 self.turn(want, ahead)?;
             }
         }
@@ -158,10 +162,24 @@ impl Agent {
         Ok(false)
     }
 
+    /// Whether this worker lives so little longer that a task which started now would be told to
+    /// stop at once. A fresh sandbox lives as long as its task may.
+    fn is_running_out(&self, now: Duration) -> bool {
+        let notice = Duration::from_millis(self.job.ttl_notice_ms);
+        !self.job.fresh
+            && self
+                .job
+                .worker_ttl_ms
+                .is_some_and(|ttl| now + notice >= Duration::from_millis(ttl))
+    }
+
     /// Whether more may be claimed while a task runs: not if it would be handed back at once.
     fn may_ask_ahead(&self, now: Duration) -> bool {
         let fresh = |c: &Attempt| now.saturating_sub(c.began) < HAND_BACK_AFTER;
-        !self.ahead_refused && self.pace.asks_ahead() && self.current.as_ref().is_some_and(fresh)
+        !self.ahead_refused
+            && !self.job.one_by_one
+            && self.pace.asks_ahead()
+            && self.current.as_ref().is_some_and(fresh)
     }
 
     fn supervise(&mut self, now: Duration) -> io::Result<()> {
