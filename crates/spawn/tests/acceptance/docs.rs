@@ -134,7 +134,7 @@ fn the_tutorial_runs_from_top_to_bottom() {
 
 #[test]
 fn few_blocks_are_not_run() {
-    for (page, most) in [("how-to.md", 6), ("tutorial.md", 3)] {
+    for (page, most) in [("how-to.md", 0), ("tutorial.md", 0)] {
         let blocks = blocks(page);
         let count = |info: &str| blocks.iter().filter(|block| block.info == info).count();
         let (run, not_run) = (count("bash"), count("bash no-run"));

@@ -36,7 +36,6 @@ fn attempts(world: &World, id: &str) -> Vec<(String, u64)> {
 }
 
 #[test]
-#[ignore = "needs spawn interrupt"]
 fn an_interrupted_spot_worker_resumes_from_its_checkpoint() {
     let world = World::new();
     let outside = shared::directory();
@@ -107,7 +106,6 @@ spored complete --status success
 "#;
 
 #[test]
-#[ignore = "needs spawn interrupt"]
 fn a_script_that_drains_finishes_its_item_and_repeats_none() {
     let world = World::new();
     let outside = shared::directory();

