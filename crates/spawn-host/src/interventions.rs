@@ -79,7 +79,8 @@ impl Desk {
         });
         Ok(peer.ok_or_else(|| {
             let state = row.state.word();
-            let why = format!("the task is {state}; only a running task can be interrupted");
+            let why =
+                format!("the task is not running ({state}); only a running one can be interrupted");
             refused(Refusal::Failed, why)
         }))
     }

@@ -17,7 +17,7 @@ use crate::session::Session;
 ///
 /// The worker starts nothing more. Its script gets a TERM signal, then the
 /// children that it runs do, and at the end of the notice everything is killed.
-/// The task goes back and runs again by itself on another worker, with
+/// The task goes back and runs again by itself on a fresh worker, with
 /// TASK_ATTEMPT one higher. That spends none of its `--retries`.
 ///
 /// Name the task that it runs, or the worker as `spawn status` shows it.

@@ -48,7 +48,7 @@ pub struct Args {
     task: Option<u64>,
 
     /// This attempt of the task, instead of the newest
-    #[arg(long, value_name = "K", requires = "task")]
+    #[arg(long, value_name = "K", conflicts_with = "failed")]
     attempt: Option<u32>,
 
     /// Only tasks that failed
@@ -91,6 +91,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         None if total == 1 && !args.failed => Some(0),
         None => None,
     };
+    if args.attempt.is_some() && position.is_none() {
+        return Err(CliError::Usage {
+            message: format!("`--attempt` is of one task, and `{id}` has several"),
+            hint: Some("add `--task INDEX`".to_owned()),
+        });
+    }
     let shape = match (output.json, position) {
         (true, _) => Shape::Json,
         (false, Some(_)) => Shape::Raw,

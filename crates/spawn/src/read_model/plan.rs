@@ -6,7 +6,7 @@ use spawn_core::duration::Span;
 use spawn_core::index_set::IndexSet;
 use spawn_core::instance_type::InstanceType;
 use spawn_core::max_failures::MaxFailures;
-use spawn_spec::{Lane, Program, Resolved, ShippedFile};
+use spawn_spec::{Lane, OnComplete, Program, Resolved, ShippedFile};
 
 use crate::render::counted;
 
@@ -37,6 +37,12 @@ pub struct PlanView {
     pub ttl_seconds: f64,
     /// The longest one attempt runs, in seconds.
     pub timeout_seconds: Option<f64>,
+    /// The EC2 instance type.
+    pub instance_type: Option<InstanceType>,
+    /// Whether to use spot capacity.
+    pub spot: bool,
+    /// What becomes of a machine that has no more tasks.
+    pub on_complete: OnComplete,
     /// What may be retried, and after which wait.
     pub retries: Budgets,
     /// The most tasks that may fail before nothing more is started.
@@ -111,6 +117,9 @@ impl PlanView {
             files: spec.shipped.clone(),
             ttl_seconds: spec.ttl_ms as f64 / 1000.0,
             timeout_seconds: spec.timeout_ms.map(|ms| ms as f64 / 1000.0),
+            instance_type: spec.instance_type.clone(),
+            spot: spec.spot,
+            on_complete: spec.on_complete,
             retries: spec.budgets.clone(),
             max_failures: spec.max_failures,
             has_rows: spec.has_rows,

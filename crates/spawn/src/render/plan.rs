@@ -31,6 +31,10 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
         Some(most) => writeln!(out, ", {} at a time", counted(most.into(), "task"))?,
         None => writeln!(out)?,
     }
+    if let (Some(instance_type), true) = (&plan.instance_type, plan.kinds.is_empty()) {
+        let spot = if plan.spot { ", spot" } else { "" };
+        writeln!(out, "           on {instance_type}{spot}")?;
+    }
     write!(out, "  limits   {} in all", plan.ttl())?;
     match plan.timeout() {
         Some(timeout) => writeln!(out, ", {timeout} for each attempt")?,

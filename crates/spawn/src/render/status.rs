@@ -182,7 +182,9 @@ pub fn failure_group(group: &FailureGroupView) -> String {
 fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
     let title = style.warn("calls that failed in tasks which succeeded");
     writeln!(out, "  {title}")?;
-    for group in view.failed_calls.iter().take(SHOWN) {
+    // A look for something that is not there may be just what the script wanted to know.
+    let (looks, others): (Vec<_>, Vec<_>) = view.failed_calls.iter().partition(|c| is_look(c));
+    for group in others.into_iter().chain(looks).take(SHOWN) {
         let CallGroupView {
             service,
             operation,
@@ -195,14 +197,23 @@ fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> i
             .map_or_else(String::new, |resource| {
                 format!(", such as {}", one_line(resource))
             });
+        let what = match is_look(group) {
+            true => "looked for and not there",
+            false => code,
+        };
         writeln!(
             out,
-            "    {} x {service} {operation}: {code}{of} ({})",
+            "    {} x {service} {operation}: {what}{of} ({})",
             group.calls,
             examples(&group.examples, group.tasks)
         )?;
     }
     Ok(())
+}
+
+/// Whether a call only asked for an object that does not exist.
+fn is_look(group: &CallGroupView) -> bool {
+    group.operation == "HeadObject" && matches!(group.code.as_str(), "404" | "NoSuchKey")
 }
 
 /// `task 3`, `tasks 3, 5`, `tasks 3, 5, 7, ...`.

@@ -123,7 +123,16 @@ fn wrong_commands_are_refused_by_name() {
         ),
         (&["status", "last", "-o", "yaml"], "--output"),
         (&["tasks", "last", "--state", "lost"], "--state"),
-        (&["logs", "last", "--attempt", "1"], "--task"),
+        (&["logs", "last", "--attempt", "1", "--failed"], "--failed"),
+        (&["interrupt", "last", "--task", "x"], "--task"),
+        (&["interrupt", "last", "--notice", "soon"], "--notice"),
+        (&["extend", "last"], "<DURATION>"),
+        (&["extend", "last", "2"], "DURATION"),
+        (&["retry", "last", "--failed", "--tasks", "1"], "--tasks"),
+        (&["retry", "last", "--ttl", "0h"], "--ttl"),
+        (&["terminate"], "<ID>"),
+        (&["explain", "last", "--task", "-1"], "'-1'"),
+        (&["config", "hide"], "hide"),
         (&["cancel", "last", "--notice", "0"], "--notice"),
         (&["completion", "tcsh"], "tcsh"),
         (&["local", "restart"], "restart"),
@@ -159,6 +168,11 @@ fn an_array_that_is_not_there_is_not_found_and_starts_no_host() {
         &["tasks", "x"],
         &["logs", "x"],
         &["cancel", "x"],
+        &["terminate", "x"],
+        &["explain", "x"],
+        &["retry", "x"],
+        &["extend", "x", "1h"],
+        &["interrupt", "x", "--task", "1"],
     ];
     for args in commands {
         let output = world.run(*args).expect_code(3);
@@ -166,4 +180,33 @@ fn an_array_that_is_not_there_is_not_found_and_starts_no_host() {
     }
     assert_eq!(world.ok(["-o", "json", "list"]).trim(), "[]");
     assert!(!world.home.exists());
+}
+
+#[test]
+fn what_an_array_does_not_have_is_named() {
+    let world = World::new();
+    let id = world.launch(["--array", "2", "--wait", "--user-data", "true"]);
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["logs", "last", "--attempt", "1"], 2, "add `--task INDEX`"),
+        (&["explain", "last"], 2, "--task INDEX"),
+        (&["explain", "last", "--task", "9"], 3, "no task 9"),
+        (&["interrupt", "last", "--task", "9"], 3, "no task 9"),
+        (
+            &["interrupt", "last", "--task", "1"],
+            1,
+            "not running (succeeded)",
+        ),
+        (&["interrupt", "last"], 2, "--task INDEX"),
+        (
+            &["interrupt", "no-such-worker"],
+            3,
+            "no worker `no-such-worker`",
+        ),
+        (&["extend", "last", "1h"], 1, "spawn retry"),
+        (&["retry", "last", "--tasks", "5"], 2, "0-1"),
+    ];
+    for (args, code, says) in table {
+        world.run(*args).expect_code(*code).expect_err(says);
+    }
+    assert_eq!(world.json(["status", &id])["state"], "succeeded");
 }
