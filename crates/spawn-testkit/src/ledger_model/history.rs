@@ -15,9 +15,11 @@ pub enum Step {
         retries: u32,
         /// First backoff, in milliseconds.
         backoff: u64,
+        /// How many lanes; as many as there are tasks if that is less.
+        lanes: u64,
     },
-    /// Enrols an agent with an array.
-    Enroll(usize),
+    /// Enrols an agent with an array, for one of its lanes or one more.
+    Enroll(usize, u32),
     /// An agent claims.
     Claim {
         /// Which agent.
@@ -45,8 +47,25 @@ pub enum Step {
     EndAgent(usize),
     /// An array is closed.
     Close(usize, Intent),
+    /// The deadline of an array is moved.
+    Extend(usize),
+    /// What failed in an array runs again.
+    ReopenFailed(usize),
+    /// Tasks run again: from a position on, every so many.
+    ReopenSome {
+        /// Which array.
+        array: usize,
+        /// The first position.
+        first: u64,
+        /// How far the next is.
+        step: u64,
+    },
+    /// Every agent is gone at once, as when the machine they run on dies.
+    AllEnd,
     /// Time passes, in milliseconds.
     Pass(u64),
+    /// The clock is set back, in milliseconds.
+    SetBack(u64),
 }
 
 /// What a commit gets wrong.
@@ -70,7 +89,13 @@ pub fn histories(longest: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let submit = (1_u64..12, 0_u32..3, prop_oneof![Just(0), 1_u64..3_000]);
+    let lanes = prop_oneof![2 => Just(1), 1 => 2_u64..5];
+    let submit = (
+        1_u64..12,
+        0_u32..3,
+        prop_oneof![Just(0), 1_u64..3_000],
+        lanes,
+    );
     let forgery = prop_oneof![
         12 => Just(Forgery::Genuine),
         1 => Just(Forgery::Older),
@@ -87,17 +112,27 @@ fn step() -> impl Strategy<Value = Step> {
     let intent = prop_oneof![
         Just(Intent::Cancel),
         Just(Intent::Expired),
+        Just(Intent::Halted),
         Just(Intent::Run)
     ];
+    let set_back = prop_oneof![0_u64..5_000, Just(86_400_000)];
     prop_oneof![
-        2 => submit.prop_map(|(total, retries, backoff)| Step::Submit { total, retries, backoff }),
-        3 => (0_usize..3).prop_map(Step::Enroll),
+        2 => submit.prop_map(|(total, retries, backoff, lanes)| {
+            Step::Submit { total, retries, backoff, lanes }
+        }),
+        4 => (0_usize..3, 0_u32..4).prop_map(|(array, lane)| Step::Enroll(array, lane)),
         8 => (0_usize..4, 0_u32..6).prop_map(|(agent, want)| Step::Claim { agent, want }),
         8 => (agent, leases).prop_map(|(agent, leases)| Step::Commit { agent, leases }),
         2 => (0_usize..6, 0_u64..3, forgery)
             .prop_map(|(lease, more, forgery)| Step::Release { lease, more, forgery }),
         2 => (0_usize..4).prop_map(Step::EndAgent),
-        1 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
+        2 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
+        1 => (0_usize..3).prop_map(Step::Extend),
+        1 => (0_usize..3).prop_map(Step::ReopenFailed),
+        1 => (0_usize..3, 0_u64..12, 1_u64..5)
+            .prop_map(|(array, first, step)| Step::ReopenSome { array, first, step }),
+        1 => Just(Step::AllEnd),
         4 => (0_u64..4_000).prop_map(Step::Pass),
+        1 => set_back.prop_map(Step::SetBack),
     ]
 }
