@@ -46,7 +46,7 @@ pub fn random_histories(fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 64;
+        config.cases = 32;
     }
     let fresh = std::cell::RefCell::new(fresh);
     TestRunner::new(config)
