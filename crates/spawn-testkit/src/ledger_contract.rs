@@ -25,7 +25,7 @@ pub type Fresh<'a> = &'a mut dyn FnMut() -> Box<dyn Ledger>;
 
 /// Random histories give the same answers as the plain ledger; see [`crate::ledger_model`].
 pub fn random_histories_agree_with_the_plain_ledger(fresh: Fresh<'_>) {
-    crate::ledger_model::random_histories(fresh);
+    crate::ledger_model::random_histories(32, fresh);
 }
 
 /// One `#[test]` per law of the ledger contract.

@@ -2,14 +2,14 @@
 //!
 //! ```no_run
 //! # use spawn_testkit::{MemoryLedger, ledger_model};
-//! ledger_model::random_histories(&mut || Box::new(MemoryLedger::new()));
+//! ledger_model::random_histories(64, &mut || Box::new(MemoryLedger::new()));
 //! ```
 //!
 //! After every step each answer, and all that can be read of the array it touched, must be the
 //! same in both. Besides, whatever the two agree on must keep the laws of [`laws`]: they are asked
 //! of the ledger's own answers. At the end of a history every array is run to its end, or its
 //! deadline passes: nothing is lost, and whoever waits for an array's end sees it.
-//! `PROPTEST_CASES` sets how many histories are played.
+//! `PROPTEST_CASES` sets how many histories are played, whatever a test asks for.
 
 mod history;
 mod laws;
@@ -36,17 +36,17 @@ use crate::MemoryLedger;
 use laws::Laws;
 use map_agents::MapAgents;
 
-/// Plays random histories against fresh ledgers.
+/// Plays `cases` random histories against fresh ledgers.
 ///
 /// # Panics
 /// If a ledger answers differently from the plain one; shows the shortest such history.
-pub fn random_histories(fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
+pub fn random_histories(cases: u32, fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
     let mut config = Config {
         failure_persistence: None,
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 32;
+        config.cases = cases;
     }
     let fresh = std::cell::RefCell::new(fresh);
     TestRunner::new(config)
