@@ -244,12 +244,10 @@ impl Twin {
         let named = agent.and_then(|n| nth_of(n, self.agents.len()));
         let (model, real, array) = self.agents[named.unwrap_or(first.agent)];
         let mut commits = Vec::new();
-        let mut leases = Vec::new();
         for (n, (back, forgery, cause)) in picks.iter().enumerate() {
             if let Some(lease) = self.lease(*back) {
                 let (position, token) = forge(&lease, *forgery);
                 commits.push(self.outcome(n, position, token, *cause));
-                leases.push(lease);
             }
         }
         let now = self.now();
@@ -257,13 +255,19 @@ impl Twin {
         let got = ledger.commit(real, &commits, now);
         self.same_but_agents("commit", &expected, &got);
         let answers = got.expect("the agent is enrolled");
-        for (lease, (commit, answer)) in leases.iter().zip(commits.iter().zip(answers)) {
-            if answer.is_ok() {
-                let (_, holder, of) = self.agents[lease.agent];
-                let agent = ledger.agent(holder).expect("reads").expect("is enrolled");
-                assert_eq!(of, array, "a commit is taken by the lease's own array only");
-                self.laws.committed(array, commit, &agent);
-            }
+        for (commit, _) in commits
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| answer.is_ok())
+        {
+            // Whoever brought it: the lease that its token proves.
+            let proven = self.leases.iter().find(|lease| {
+                let of = self.agents[lease.agent].2;
+                (of, lease.position, lease.token) == (array, commit.position, commit.token)
+            });
+            let holder = self.agents[proven.expect("there is such a lease").agent].1;
+            let holder = ledger.agent(holder).expect("reads").expect("is enrolled");
+            self.laws.committed(array, commit, &holder);
         }
         self.look(ledger, array);
     }

@@ -83,19 +83,30 @@ pub enum Forgery {
     Beyond,
 }
 
-/// Histories of up to `longest` steps.
+/// Histories of up to `longest` steps. They begin with an array and two agents: without, most
+/// steps of most histories would find nothing to do.
 pub fn histories(longest: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..longest)
+    let steps = proptest::collection::vec(step(), 1..longest);
+    (submit(), steps).prop_map(|(first, rest)| {
+        let begin = [first, Step::Enroll(0, 0), Step::Enroll(0, 1)];
+        begin.into_iter().chain(rest).collect()
+    })
+}
+
+fn submit() -> impl Strategy<Value = Step> {
+    let lanes = prop_oneof![2 => Just(1), 1 => 2_u64..5];
+    let backoff = prop_oneof![Just(0), 1_u64..3_000];
+    (1_u64..12, 0_u32..3, backoff, lanes).prop_map(|(total, retries, backoff, lanes)| {
+        Step::Submit {
+            total,
+            retries,
+            backoff,
+            lanes,
+        }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let lanes = prop_oneof![2 => Just(1), 1 => 2_u64..5];
-    let submit = (
-        1_u64..12,
-        0_u32..3,
-        prop_oneof![Just(0), 1_u64..3_000],
-        lanes,
-    );
     let forgery = prop_oneof![
         12 => Just(Forgery::Genuine),
         1 => Just(Forgery::Older),
@@ -120,9 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let set_back = prop_oneof![0_u64..5_000, Just(86_400_000)];
     prop_oneof![
-        2 => submit.prop_map(|(total, retries, backoff, lanes)| {
-            Step::Submit { total, retries, backoff, lanes }
-        }),
+        2 => submit(),
         4 => (0_usize..3, 0_u32..4).prop_map(|(array, lane)| Step::Enroll(array, lane)),
         8 => (0_usize..4, 0_u32..6).prop_map(|(agent, want)| Step::Claim { agent, want }),
         8 => (agent, leases).prop_map(|(agent, leases)| Step::Commit { agent, leases }),
