@@ -1,20 +1,18 @@
-//! The ledger as a file: kept, killed, damaged, older, newer, large.
+//! The ledger as a file: kept, shared, newer, large.
 
 mod ledger_scene;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ledger_scene::{array_id, enroll, new_array, outcome, submit};
 use proptest::prelude::*;
 use rusqlite::Connection;
-use spawn_core::counts::Counts;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::Cause;
 use spawn_core::task::{Intent, TaskState};
 use spawn_local::ledger::{Durability, SqliteLedger};
-use spawn_ports::ledger::{AgentId, Ledger, LedgerError, TaskQuery};
+use spawn_ports::ledger::{AgentId, Ledger, LedgerError, Reopen, TaskQuery};
 use spawn_testkit::ledger_model::{Step, Twin, histories};
 
 const NOW: UnixMicros = UnixMicros(1_769_500_000_000_000);
@@ -224,54 +222,6 @@ fn a_file_that_is_no_ledger_is_refused_with_a_way_on() {
 }
 
 #[test]
-fn a_torn_file_is_refused_with_a_way_on() {
-    let (_dir, path) = dir();
-    let mut ledger = open(&path);
-    submit(&mut ledger, 0, 1_000);
-    let agent = enroll(&mut ledger, 0);
-    ledger.claim(agent, 1_000, NOW).unwrap();
-    drop(ledger);
-    let whole = fs::read(&path).unwrap();
-    for keep in [50, 100, 4_095, 4_096, whole.len() / 2, whole.len() - 1] {
-        fs::write(&path, &whole[..keep]).unwrap();
-        let opened = SqliteLedger::open(&path, Durability::ProcessCrash);
-        let error = opened.map(|_| ()).map_err(|error| error.to_string());
-        let error = error.expect_err(&format!("{keep} of {} bytes", whole.len()));
-        assert!(error.contains("ledger.db.damaged"), "{keep}: {error}");
-    }
-    // Damage further in is found when it is read, and says the same.
-    let mut rotten = whole.clone();
-    rotten[4_096..].fill(0xa5);
-    fs::write(&path, &rotten).unwrap();
-    let error = match SqliteLedger::open(&path, Durability::ProcessCrash) {
-        Err(error) => error,
-        Ok(mut ledger) => ledger.array(&array_id(0)).unwrap_err(),
-    };
-    assert!(error.to_string().contains("ledger.db.damaged"), "{error}");
-}
-
-#[test]
-fn a_torn_write_ahead_log_loses_only_what_it_tore() {
-    let (_dir, path) = dir();
-    let mut ledger = open(&path);
-    submit(&mut ledger, 0, 100);
-    let agent = enroll(&mut ledger, 0);
-    for _ in 0..10 {
-        ledger.claim(agent, 1, NOW).unwrap();
-    }
-    // As a crash leaves them: the file and its log, the log cut short.
-    let copy = path.with_extension("copy");
-    let log = |of: &Path| PathBuf::from(format!("{}-wal", of.display()));
-    fs::copy(&path, &copy).unwrap();
-    let whole = fs::read(log(&path)).unwrap();
-    fs::write(log(&copy), &whole[..whole.len() - 1_000]).unwrap();
-    let mut torn = open(&copy);
-    let counts = torn.array(&array_id(0)).unwrap().unwrap().counts;
-    assert_eq!((counts.running, counts.total()), (9, 100));
-    assert_eq!(torn.claim(agent, 1, NOW).unwrap().tasks[0].position, 9);
-}
-
-#[test]
 fn a_newer_ledger_is_refused_with_both_versions() {
     let (_dir, path) = dir();
     drop(open(&path));
@@ -321,6 +271,36 @@ fn a_million_tasks_are_submitted_and_closed_without_writing_one() {
     assert_eq!(task.state, TaskState::Failed);
 }
 
+/// Untouched tasks get rows only where a part of them stays ended.
+#[test]
+fn reopening_an_expired_array_writes_none_of_its_untouched_tasks() {
+    let (_dir, path) = dir();
+    let mut ledger = open(&path);
+    submit(&mut ledger, 0, 1_000_000);
+    let agent = enroll(&mut ledger, 0);
+    ledger.claim(agent, 3, NOW).unwrap();
+    ledger.close(&array_id(0), Intent::Expired, NOW).unwrap();
+    let count = ledger
+        .reopen(&array_id(0), &Reopen::Failed, NOW, NOW)
+        .unwrap();
+    assert_eq!(count, 999_997);
+    assert_eq!(number(&path, "SELECT count(*) FROM tasks"), 3);
+    assert_eq!(ledger.claim(agent, 1, NOW).unwrap().tasks[0].position, 3);
+    submit(&mut ledger, 1, 1_000);
+    ledger.close(&array_id(1), Intent::Cancel, NOW).unwrap();
+    let some = Reopen::Positions("10-19".parse().unwrap());
+    assert_eq!(ledger.reopen(&array_id(1), &some, NOW, NOW).unwrap(), 10);
+    assert_eq!(
+        number(&path, "SELECT count(*) FROM tasks WHERE array = 2"),
+        1_000
+    );
+    assert_eq!(
+        number(&path, "SELECT count(*) FROM lanes"),
+        0,
+        "one lane needs no row"
+    );
+}
+
 #[test]
 fn the_write_ahead_log_does_not_grow_without_bound() {
     let (_dir, path) = dir();
@@ -347,88 +327,6 @@ fn the_write_ahead_log_does_not_grow_without_bound() {
     }
     // Several times as much has gone through it.
     assert!((1..10_000_000).contains(&largest), "{largest} bytes");
-}
-
-/// `tests/ledgers/v1.db` was written by the first version; every later one must read it.
-#[test]
-fn the_first_ledger_still_opens() {
-    let (_dir, path) = dir();
-    fs::copy("tests/ledgers/v1.db", &path).unwrap();
-    let mut ledger = open(&path);
-    let record = ledger.array(&array_id(1)).unwrap().unwrap();
-    assert_eq!(record.submitted, new_array(1, 1_000));
-    let expected = Counts {
-        pending: 995,
-        running: 2,
-        succeeded: 1,
-        failed: 1,
-        skipped: 1,
-        cancelled: 0,
-    };
-    assert_eq!(record.counts, expected);
-    assert_eq!((record.interrupted, record.workers_lost), (1, 1));
-    let attempts = ledger.attempts(&array_id(1), 3).unwrap();
-    let causes: Vec<_> = attempts.iter().filter_map(|a| a.ending.as_ref()).collect();
-    assert_eq!(causes[0].cause, Cause::Interrupted);
-    assert_eq!((causes.len(), attempts.len()), (1, 2));
-    let failed = ledger.recent_failures(&array_id(1), 5).unwrap();
-    assert_eq!(failed[0].ending.as_ref().unwrap().exit_code, Some(3));
-    let cancelled = ledger.array(&array_id(2)).unwrap().unwrap();
-    assert_eq!(
-        (cancelled.intent, cancelled.counts.cancelled),
-        (Intent::Cancel, 7)
-    );
-    // And goes on.
-    let agent = enroll(&mut ledger, 1);
-    let claim = ledger.claim(agent, 2, NOW.plus_millis(1)).unwrap();
-    assert_eq!(claim.tasks[0].position, 4);
-    assert_eq!(claim.tasks[1].position, 6);
-    assert_eq!(claim.unfinished, 997);
-}
-
-/// Writes `tests/ledgers/v1.db` anew. Only while version 1 has not been released; afterwards
-/// the file stays as it is and a new version gets a file of its own:
-///
-/// ```text
-/// cargo test -p spawn-local --test ledger_file -- --ignored write_the_ancestor
-/// ```
-#[test]
-#[ignore = "writes a checked-in file"]
-fn write_the_ancestor() {
-    let path = PathBuf::from("tests/ledgers/v1.db");
-    let _ = fs::remove_file(&path);
-    let mut ledger = open(&path);
-    submit(&mut ledger, 1, 1_000);
-    let (agent, lost) = (enroll(&mut ledger, 1), enroll(&mut ledger, 1));
-    let token = ledger.claim(agent, 4, NOW).unwrap().token;
-    let mut failed = outcome(1, token, Cause::Exit);
-    failed.report.ending.exit_code = Some(3);
-    let commits = [
-        outcome(0, token, Cause::Succeeded),
-        failed,
-        outcome(2, token, Cause::Skipped),
-        outcome(3, token, Cause::Interrupted),
-    ];
-    ledger.commit(agent, &commits, NOW).unwrap();
-    ledger.claim(agent, 1, NOW).unwrap();
-    ledger.claim(lost, 1, NOW).unwrap();
-    ledger.end_agent(lost, NOW).unwrap();
-    let token = ledger.claim(agent, 2, NOW).unwrap().token;
-    ledger.release(agent, token, &[4], NOW).unwrap();
-    submit(&mut ledger, 2, 7);
-    ledger.close(&array_id(2), Intent::Cancel, NOW).unwrap();
-    drop(ledger);
-    // One file, without a log beside it.
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
-        .unwrap();
-    drop(conn);
-    let _ = fs::remove_file("tests/ledgers/v1.db-wal");
-    let _ = fs::remove_file("tests/ledgers/v1.db-shm");
-    let file = fs::File::open(&path).unwrap();
-    let mut magic = [0; 15];
-    file.read_exact_at(&mut magic, 0).unwrap();
-    assert_eq!(&magic, b"SQLite format 3");
 }
 
 proptest! {

@@ -6,13 +6,17 @@
 mod attempts;
 mod claims;
 mod closing;
+mod lanes;
 mod records;
+mod reopening;
 mod scene;
 
 pub use attempts::*;
 pub use claims::*;
 pub use closing::*;
+pub use lanes::*;
 pub use records::*;
+pub use reopening::*;
 
 use spawn_ports::ledger::Ledger;
 
@@ -21,7 +25,7 @@ pub type Fresh<'a> = &'a mut dyn FnMut() -> Box<dyn Ledger>;
 
 /// Random histories give the same answers as the plain ledger; see [`crate::ledger_model`].
 pub fn random_histories_agree_with_the_plain_ledger(fresh: Fresh<'_>) {
-    crate::ledger_model::random_histories(fresh);
+    crate::ledger_model::random_histories(32, fresh);
 }
 
 /// One `#[test]` per law of the ledger contract.
@@ -72,6 +76,19 @@ macro_rules! ledger_contract {
             a_closed_array_runs_nothing_again
             a_release_into_a_closed_array_ends_the_task
             an_array_ends_with_its_last_task
+            an_agent_is_given_tasks_of_its_lane_only
+            an_empty_claim_says_when_a_task_of_its_lane_is_due
+            untouched_tasks_of_every_lane_are_read
+            lanes_are_closed_and_reopened
+            lanes_that_are_not_there_are_refused
+            a_deadline_moves_while_the_array_is_open
+            failed_tasks_run_again_with_whole_budgets
+            an_expired_array_goes_on_where_it_stood
+            what_is_not_reopened_stays_as_its_closing_left_it
+            reopening_nothing_changes_nothing
+            a_halted_array_starts_nothing_further
+            what_was_observed_stays_with_its_attempt
+            a_clock_set_back_loses_no_task
             random_histories_agree_with_the_plain_ledger
         }
     };

@@ -2,45 +2,51 @@
 //!
 //! ```no_run
 //! # use spawn_testkit::{MemoryLedger, ledger_model};
-//! ledger_model::random_histories(&mut || Box::new(MemoryLedger::new()));
+//! ledger_model::random_histories(64, &mut || Box::new(MemoryLedger::new()));
 //! ```
 //!
 //! After every step each answer, and all that can be read of the array it touched, must be the
-//! same in both; at the end of a history every task is run to its end: nothing is lost.
-//! `PROPTEST_CASES` sets how many histories are played.
+//! same in both. Besides, whatever the two agree on must keep the laws of [`laws`]: they are asked
+//! of the ledger's own answers. At the end of a history every array is run to its end, or its
+//! deadline passes: nothing is lost, and whoever waits for an array's end sees it.
+//! `PROPTEST_CASES` sets how many histories are played, whatever a test asks for.
 
 mod history;
+mod laws;
+mod map_agents;
 
 pub use history::{Forgery, Step, histories};
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use proptest::test_runner::{Config, TestRunner};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
+use spawn_core::index_set::IndexSet;
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::{FailedCall, Usage};
 use spawn_core::outcome::{Cause, Ending, Report};
 use spawn_core::task::{Intent, TaskState, Token};
 use spawn_ports::ledger::{
-    AgentId, AgentRecord, AttemptRow, Commit, Ledger, LedgerError, LogSpan, NewAgent, NewArray,
+    AgentId, ArrayRecord, Commit, Ledger, LedgerError, LogSpan, NewAgent, NewArray, Reopen,
     TaskQuery, TaskRow,
 };
 
 use crate::MemoryLedger;
+use laws::Laws;
+use map_agents::MapAgents;
 
-/// Plays random histories against fresh ledgers.
+/// Plays `cases` random histories against fresh ledgers.
 ///
 /// # Panics
 /// If a ledger answers differently from the plain one; shows the shortest such history.
-pub fn random_histories(fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
+pub fn random_histories(cases: u32, fresh: &mut dyn FnMut() -> Box<dyn Ledger>) {
     let mut config = Config {
         failure_persistence: None,
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 64;
+        config.cases = cases;
     }
     let fresh = std::cell::RefCell::new(fresh);
     TestRunner::new(config)
@@ -80,7 +86,7 @@ pub struct Twin {
     /// The same agent in both ledgers, and its array.
     agents: Vec<(AgentId, AgentId, usize)>,
     leases: Vec<Lease>,
-    outcomes: BTreeMap<(usize, u64), TaskRow>,
+    laws: Laws,
 }
 
 impl Twin {
@@ -103,8 +109,9 @@ impl Twin {
                 total,
                 retries,
                 backoff,
-            } => self.submit(ledger, *total, *retries, *backoff),
-            Step::Enroll(array) => self.enroll(ledger, *array),
+                lanes,
+            } => self.submit(ledger, *total, *retries, *backoff, *lanes),
+            Step::Enroll(array, lane) => self.enroll(ledger, *array, *lane),
             Step::Claim { agent, want } => self.claim(ledger, *agent, *want),
             Step::Commit { agent, leases } => self.commit(ledger, *agent, leases),
             Step::Release {
@@ -114,7 +121,16 @@ impl Twin {
             } => self.release(ledger, *lease, *more, *forgery),
             Step::EndAgent(agent) => self.end_agent(ledger, *agent),
             Step::Close(array, intent) => self.close(ledger, *array, *intent),
+            Step::Extend(array) => self.extend(ledger, *array),
+            Step::ReopenFailed(array) => self.reopen(ledger, *array, &Reopen::Failed),
+            Step::ReopenSome { array, first, step } => {
+                let positions = IndexSet::from_indices((0..4).map(|n| first + n * step));
+                let positions = positions.expect("small positions");
+                self.reopen(ledger, *array, &Reopen::Positions(positions));
+            }
+            Step::AllEnd => (0..self.agents.len()).for_each(|n| self.end_agent(ledger, n)),
             Step::Pass(millis) => self.now += *millis as i64 * 1_000,
+            Step::SetBack(millis) => self.now -= *millis as i64 * 1_000,
         }
     }
 
@@ -122,7 +138,14 @@ impl Twin {
         UnixMicros(self.now)
     }
 
-    fn submit(&mut self, ledger: &mut dyn Ledger, total: u64, retries: u32, backoff: u64) {
+    fn submit(
+        &mut self,
+        ledger: &mut dyn Ledger,
+        total: u64,
+        retries: u32,
+        backoff: u64,
+        lanes: u64,
+    ) {
         // Now and then an id that is taken.
         let n = (self.arrays.len() % 4) as u8;
         let array = NewArray {
@@ -142,7 +165,7 @@ impl Twin {
                 ..Budgets::default()
             },
             deadline: self.now().plus_millis(total),
-            lanes: Vec::new(),
+            lanes: split(total, lanes),
         };
         let now = self.now();
         let expected = self.model.submit(&array, now);
@@ -154,27 +177,31 @@ impl Twin {
         }
     }
 
-    fn enroll(&mut self, ledger: &mut dyn Ledger, array: usize) {
+    fn enroll(&mut self, ledger: &mut dyn Ledger, array: usize, lane: u32) {
         let Some(at) = nth_of(array, self.arrays.len()) else {
             return;
         };
         let agent = NewAgent {
             array: self.arrays[at].clone(),
             slot: self.agents.len() as u32,
-            lane: 0,
+            lane,
             pid: 4_000_000,
             pid_started: u64::MAX - self.agents.len() as u64,
             boot: "6c3f".to_owned(),
             hostname: format!("worker-{array}"),
         };
         let now = self.now();
-        let expected = self.model.enroll(&agent, now).expect("enrols");
-        let got = ledger.enroll(&agent, now).expect("enrols");
+        let expected = self.model.enroll(&agent, now);
+        let got = ledger.enroll(&agent, now);
+        let (Ok(expected), Ok(got)) = (&expected, &got) else {
+            same("enroll", &expected, &got);
+            return;
+        };
         assert!(
-            self.agents.iter().all(|(_, real, _)| *real != got),
+            self.agents.iter().all(|(_, real, _)| real != got),
             "agent id {got:?} was used before"
         );
-        self.agents.push((expected, got, at));
+        self.agents.push((*expected, *got, at));
         self.look(ledger, at);
     }
 
@@ -188,6 +215,9 @@ impl Twin {
         let got = ledger.claim(real, want, now);
         self.same_but_agents("claim", &expected, &got);
         if let Ok(claim) = expected {
+            let record = ledger.agent(real).expect("reads").expect("is enrolled");
+            let submitted = self.record(ledger, array).submitted;
+            self.laws.claimed(array, &submitted, &record, &claim);
             self.leases.extend(claim.tasks.iter().map(|task| Lease {
                 agent: at,
                 position: task.position,
@@ -224,6 +254,21 @@ impl Twin {
         let expected = self.model.commit(model, &commits, now);
         let got = ledger.commit(real, &commits, now);
         self.same_but_agents("commit", &expected, &got);
+        let answers = got.expect("the agent is enrolled");
+        for (commit, _) in commits
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| answer.is_ok())
+        {
+            // Whoever brought it: the lease that its token proves.
+            let proven = self.leases.iter().find(|lease| {
+                let of = self.agents[lease.agent].2;
+                (of, lease.position, lease.token) == (array, commit.position, commit.token)
+            });
+            let holder = self.agents[proven.expect("there is such a lease").agent].1;
+            let holder = ledger.agent(holder).expect("reads").expect("is enrolled");
+            self.laws.committed(array, commit, &holder);
+        }
         self.look(ledger, array);
     }
 
@@ -293,6 +338,47 @@ impl Twin {
         self.look(ledger, at);
     }
 
+    fn extend(&mut self, ledger: &mut dyn Ledger, array: usize) {
+        let Some(at) = nth_of(array, self.arrays.len()) else {
+            return;
+        };
+        let id = self.arrays[at].clone();
+        let deadline = self.now().plus_millis(9_000);
+        let expected = self.model.extend(&id, deadline);
+        let got = ledger.extend(&id, deadline);
+        same("extend", &expected, &got);
+        self.look(ledger, at);
+    }
+
+    fn reopen(&mut self, ledger: &mut dyn Ledger, array: usize, which: &Reopen) {
+        let Some(at) = nth_of(array, self.arrays.len()) else {
+            return;
+        };
+        let id = self.arrays[at].clone();
+        let deadline = self.now().plus_millis(7_000);
+        let before = (self.record(ledger, at), all_tasks(ledger, &id));
+        let now = self.now();
+        let expected = self.model.reopen(&id, which, deadline, now);
+        let got = ledger.reopen(&id, which, deadline, now);
+        same("reopen", &expected, &got);
+        let after = (self.record(ledger, at), all_tasks(ledger, &id));
+        match got.expect("the array is there") {
+            0 => assert_eq!(before, after, "nothing to reopen changes nothing at all"),
+            count => {
+                assert_eq!(after.0.submitted.deadline, deadline);
+                assert_eq!((after.0.intent, after.0.ended_at), (Intent::Run, None));
+                let reopened = self.laws.reopened(at, which, &before.1, &after.1);
+                assert_eq!(reopened, count);
+            }
+        }
+        self.look(ledger, at);
+    }
+
+    fn record(&self, ledger: &mut dyn Ledger, at: usize) -> ArrayRecord {
+        let record = ledger.array(&self.arrays[at]).expect("reads");
+        record.expect("was submitted")
+    }
+
     /// Reads all that both ledgers know of one array, and the lists it is in.
     fn look(&mut self, ledger: &mut dyn Ledger, at: usize) {
         let id = self.arrays[at].clone();
@@ -308,6 +394,9 @@ impl Twin {
             let expected = self.model.recent_failures(&id, limit);
             let got = ledger.recent_failures(&id, limit);
             self.same_but_agents("recent failures", &expected, &got);
+            let expected = self.model.doubtful_successes(&id, limit);
+            let got = ledger.doubtful_successes(&id, limit);
+            self.same_but_agents("doubtful successes", &expected, &got);
         }
         let record = record.expect("reads").expect("was submitted");
         let total = record.submitted.total;
@@ -327,35 +416,45 @@ impl Twin {
             let attempts = self.model.attempts(&id, position);
             let got = ledger.attempts(&id, position);
             self.same_but_agents("attempts", &attempts, &got);
-            if let Ok(Some(row)) = expected
-                && row.state.is_terminal()
-            {
-                let outcome = self.outcomes.entry((at, position)).or_insert(row.clone());
-                assert_eq!(*outcome, row, "an outcome never changes");
+            if let (Ok(Some(row)), Ok(attempts)) = (expected, attempts) {
+                self.laws.seen(at, &row, &attempts, &record);
             }
+        }
+        laws::counts_are_those_of_the_tasks(&record, &all_tasks(ledger, &id));
+    }
+
+    /// Ends all agents; then one array's deadline passes, the others run to their ends.
+    ///
+    /// # Panics
+    /// If the ledgers differ, a task was lost, or an array has no end.
+    pub fn finish(&mut self, ledger: &mut dyn Ledger) {
+        self.now += 1;
+        self.step(ledger, &Step::AllEnd);
+        for array in 0..self.arrays.len() {
+            if array == 1 {
+                self.close(ledger, array, Intent::Expired);
+            } else {
+                self.run_to_its_end(ledger, array);
+            }
+            let record = self.record(ledger, array);
+            assert!(record.counts.all_ended(), "a task was lost: {record:?}");
+            assert!(record.ended_at.is_some());
         }
     }
 
-    /// Ends all agents and runs every task to its outcome.
-    ///
-    /// # Panics
-    /// If the ledgers differ, or a task was lost.
-    pub fn finish(&mut self, ledger: &mut dyn Ledger) {
-        for agent in 0..self.agents.len() {
-            self.now += 1;
-            self.end_agent(ledger, agent);
+    fn run_to_its_end(&mut self, ledger: &mut dyn Ledger, array: usize) {
+        let lanes = self.record(ledger, array).lanes.len();
+        let first = self.agents.len();
+        for lane in 0..lanes {
+            self.enroll(ledger, array, lane as u32);
         }
-        for array in 0..self.arrays.len() {
-            self.enroll(ledger, array);
-            let agent = self.agents.len() - 1;
-            // More rounds than all retries of a task can take.
-            for _ in 0..40 {
-                let id = &self.arrays[array];
-                let record = self.model.array(id).expect("reads");
-                if record.is_some_and(|record| record.counts.all_ended()) {
-                    break;
-                }
-                self.now += 10_000_000;
+        // More rounds than all retries of a task can take.
+        for _ in 0..40 {
+            if self.record(ledger, array).counts.all_ended() {
+                break;
+            }
+            self.now += 10_000_000;
+            for agent in first..first + lanes {
                 let before = self.leases.len();
                 self.claim(ledger, agent, 100);
                 let claimed = self.leases.len() - before;
@@ -364,10 +463,6 @@ impl Twin {
                     .collect();
                 self.commit(ledger, None, &picks);
             }
-            let record = ledger.array(&self.arrays[array]).expect("reads");
-            let record = record.expect("was submitted");
-            assert!(record.counts.all_ended(), "a task was lost: {record:?}");
-            assert!(record.ended_at.is_some());
         }
     }
 
@@ -416,6 +511,26 @@ fn same<T: Debug + PartialEq>(
     );
 }
 
+/// `total` tasks in so many lanes, the first the largest. One lane is not told.
+fn split(total: u64, lanes: u64) -> Vec<u64> {
+    let lanes = lanes.min(total);
+    match lanes {
+        0 | 1 => Vec::new(),
+        lanes => std::iter::once(total - lanes + 1)
+            .chain((1..lanes).map(|_| 1))
+            .collect(),
+    }
+}
+
+fn all_tasks(ledger: &mut dyn Ledger, id: &ArrayId) -> Vec<TaskRow> {
+    let query = TaskQuery {
+        from: 0,
+        limit: u32::MAX,
+        state: None,
+    };
+    ledger.tasks(id, query).expect("reads")
+}
+
 fn failed_calls(kinds: usize) -> Vec<FailedCall> {
     let kind = |n| FailedCall {
         service: "sqs".to_owned(),
@@ -443,52 +558,3 @@ fn forge(lease: &Lease, forgery: Forgery) -> (u64, Token) {
         Forgery::Beyond => (u64::MAX - position, token),
     }
 }
-
-/// Ledgers choose agents' ids as they like.
-trait MapAgents {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId);
-}
-
-impl<T: MapAgents> MapAgents for Vec<T> {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
-        self.iter_mut().for_each(|one| one.map_agents(to));
-    }
-}
-
-impl<T: MapAgents> MapAgents for Option<T> {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
-        self.iter_mut().for_each(|one| one.map_agents(to));
-    }
-}
-
-impl MapAgents for TaskRow {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
-        self.agent = self.agent.map(to);
-    }
-}
-
-impl MapAgents for AttemptRow {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
-        self.agent = to(self.agent);
-    }
-}
-
-impl MapAgents for AgentRecord {
-    fn map_agents(&mut self, to: &dyn Fn(AgentId) -> AgentId) {
-        self.id = to(self.id);
-    }
-}
-
-/// Answers that name no agent.
-macro_rules! no_agents {
-    ($($answer:ty),* $(,)?) => {
-        $(impl MapAgents for $answer {
-            fn map_agents(&mut self, _: &dyn Fn(AgentId) -> AgentId) {}
-        })*
-    };
-}
-no_agents!(
-    u64,
-    spawn_ports::ledger::Claim,
-    Result<(), spawn_core::task::Illegal>,
-);

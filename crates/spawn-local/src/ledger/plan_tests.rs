@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use spawn_core::task::{Intent, TaskState};
 
-use super::{reads, schema, transitions};
+use super::{reads, reopen, schema, transitions};
 
 /// How SQLite would run `sql`.
 fn plan(sql: &str) -> String {
@@ -25,7 +25,11 @@ fn walks(plan: &str) -> bool {
 
 #[test]
 fn claims_find_handed_back_tasks_sorted() {
-    for sql in [transitions::DUE, transitions::NEXT_DUE] {
+    for sql in [
+        transitions::DUE,
+        transitions::BEYOND_ANY_WAIT,
+        transitions::NEXT_DUE,
+    ] {
         let plan = plan(sql);
         let index = "INDEX tasks_handed_back (array=? AND not_before";
         assert!(plan.contains(index), "{plan}");
@@ -56,8 +60,27 @@ fn failures_are_found_newest_first() {
 }
 
 #[test]
+fn doubtful_successes_are_found_in_order() {
+    let plan = plan(reads::DOUBTFUL_SUCCESSES);
+    let index = "INDEX tasks_marked (array=? AND state=?)";
+    assert!(plan.contains(index), "{plan}");
+    assert!(!walks(&plan) && !plan.contains("TEMP B-TREE"), "{plan}");
+}
+
+#[test]
+fn reopening_what_failed_does_not_walk_what_did_not() {
+    let plan_of_failed = plan(reopen::FAILED);
+    for index in ["tasks_failed", "tasks_marked", "tasks_handed_back"] {
+        assert!(plan_of_failed.contains(index), "{plan_of_failed}");
+    }
+    for plan in [plan_of_failed, plan(reopen::MARK_CLOSED)] {
+        assert!(!walks(&plan), "{plan}");
+    }
+}
+
+#[test]
 fn pages_of_tasks_never_walk_other_arrays() {
-    for intent in [Intent::Run, Intent::Cancel, Intent::Expired] {
+    for intent in Intent::ALL {
         for state in TaskState::ALL.map(Some).into_iter().chain([None]) {
             let Some(sql) = reads::tasks_sql(state, intent) else {
                 continue;

@@ -6,7 +6,8 @@ use spawn_core::observed::Usage;
 use spawn_core::outcome::{Cause, Ending, Report};
 use spawn_core::task::{Intent, TaskState, Token};
 use spawn_ports::ledger::{
-    AgentId, AgentRecord, ArrayRecord, Commit, LaneCounts, LedgerError, LogSpan, TaskQuery, TaskRow,
+    AgentId, AgentRecord, ArrayRecord, Commit, LaneCounts, LedgerError, LogSpan, Reopen, TaskQuery,
+    TaskRow,
 };
 
 use super::Fresh;
@@ -90,6 +91,9 @@ pub fn names_that_are_not_there_are_told(fresh: Fresh<'_>) {
         ledger.tasks(&id, query).err(),
         ledger.attempts(&id, 0).err(),
         ledger.recent_failures(&id, 1).err(),
+        ledger.doubtful_successes(&id, 1).err(),
+        ledger.extend(&id, now).err(),
+        ledger.reopen(&id, &Reopen::Failed, now, now).err(),
     ];
     for error in of_array {
         assert!(matches!(error, Some(LedgerError::UnknownArray(name)) if name == id));

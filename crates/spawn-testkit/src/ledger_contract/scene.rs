@@ -152,7 +152,7 @@ impl Scene {
     }
 
     /// What is true after every step: the counts are those of the tasks.
-    fn check(&mut self) {
+    pub fn check(&mut self) {
         let record = self.record();
         assert_eq!(record.counts.total(), record.submitted.total);
         let states = self.states();

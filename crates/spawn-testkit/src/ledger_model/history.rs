@@ -15,9 +15,11 @@ pub enum Step {
         retries: u32,
         /// First backoff, in milliseconds.
         backoff: u64,
+        /// How many lanes; as many as there are tasks if that is less.
+        lanes: u64,
     },
-    /// Enrols an agent with an array.
-    Enroll(usize),
+    /// Enrols an agent with an array, for one of its lanes or one more.
+    Enroll(usize, u32),
     /// An agent claims.
     Claim {
         /// Which agent.
@@ -45,8 +47,25 @@ pub enum Step {
     EndAgent(usize),
     /// An array is closed.
     Close(usize, Intent),
+    /// The deadline of an array is moved.
+    Extend(usize),
+    /// What failed in an array runs again.
+    ReopenFailed(usize),
+    /// Tasks run again: from a position on, every so many.
+    ReopenSome {
+        /// Which array.
+        array: usize,
+        /// The first position.
+        first: u64,
+        /// How far the next is.
+        step: u64,
+    },
+    /// Every agent is gone at once, as when the machine they run on dies.
+    AllEnd,
     /// Time passes, in milliseconds.
     Pass(u64),
+    /// The clock is set back, in milliseconds.
+    SetBack(u64),
 }
 
 /// What a commit gets wrong.
@@ -64,13 +83,30 @@ pub enum Forgery {
     Beyond,
 }
 
-/// Histories of up to `longest` steps.
+/// Histories of up to `longest` steps. They begin with an array and two agents: without, most
+/// steps of most histories would find nothing to do.
 pub fn histories(longest: usize) -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec(step(), 1..longest)
+    let steps = proptest::collection::vec(step(), 1..longest);
+    (submit(), steps).prop_map(|(first, rest)| {
+        let begin = [first, Step::Enroll(0, 0), Step::Enroll(0, 1)];
+        begin.into_iter().chain(rest).collect()
+    })
+}
+
+fn submit() -> impl Strategy<Value = Step> {
+    let lanes = prop_oneof![2 => Just(1), 1 => 2_u64..5];
+    let backoff = prop_oneof![Just(0), 1_u64..3_000];
+    (1_u64..12, 0_u32..3, backoff, lanes).prop_map(|(total, retries, backoff, lanes)| {
+        Step::Submit {
+            total,
+            retries,
+            backoff,
+            lanes,
+        }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let submit = (1_u64..12, 0_u32..3, prop_oneof![Just(0), 1_u64..3_000]);
     let forgery = prop_oneof![
         12 => Just(Forgery::Genuine),
         1 => Just(Forgery::Older),
@@ -80,24 +116,35 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let cause = prop_oneof![
         4 => Just(Cause::Succeeded),
-        6 => proptest::sample::select(&Cause::ALL[..]),
+        // Often enough that budgets run out.
+        5 => Just(Cause::Exit),
+        2 => Just(Cause::Interrupted),
+        5 => proptest::sample::select(&Cause::ALL[..]),
     ];
     let leases = proptest::collection::vec((0_usize..6, forgery.clone(), cause), 1..5);
     let agent = prop_oneof![4 => Just(None), 1 => (0_usize..4).prop_map(Some)];
     let intent = prop_oneof![
         Just(Intent::Cancel),
         Just(Intent::Expired),
+        Just(Intent::Halted),
         Just(Intent::Run)
     ];
+    let set_back = prop_oneof![0_u64..5_000, Just(86_400_000)];
     prop_oneof![
-        2 => submit.prop_map(|(total, retries, backoff)| Step::Submit { total, retries, backoff }),
-        3 => (0_usize..3).prop_map(Step::Enroll),
+        2 => submit(),
+        4 => (0_usize..3, 0_u32..4).prop_map(|(array, lane)| Step::Enroll(array, lane)),
         8 => (0_usize..4, 0_u32..6).prop_map(|(agent, want)| Step::Claim { agent, want }),
         8 => (agent, leases).prop_map(|(agent, leases)| Step::Commit { agent, leases }),
         2 => (0_usize..6, 0_u64..3, forgery)
             .prop_map(|(lease, more, forgery)| Step::Release { lease, more, forgery }),
         2 => (0_usize..4).prop_map(Step::EndAgent),
-        1 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
+        2 => (0_usize..3, intent).prop_map(|(array, intent)| Step::Close(array, intent)),
+        1 => (0_usize..3).prop_map(Step::Extend),
+        1 => (0_usize..3).prop_map(Step::ReopenFailed),
+        1 => (0_usize..3, 0_u64..12, 1_u64..5)
+            .prop_map(|(array, first, step)| Step::ReopenSome { array, first, step }),
+        1 => Just(Step::AllEnd),
         4 => (0_u64..4_000).prop_map(Step::Pass),
+        1 => set_back.prop_map(Step::SetBack),
     ]
 }
