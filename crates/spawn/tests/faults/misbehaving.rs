@@ -1,7 +1,6 @@
 //! Scripts that do what scripts should not.
 
 use std::fs;
-use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -33,9 +32,13 @@ fn assert_end(task: &Value, state: &str, cause: &str) {
 /// How much `spawn logs` has of a stream of task 0, in bytes.
 fn logged(world: &World, id: &str, stream: &str) -> u64 {
     let mut logs = world.spawn(["logs", id, "--task", "0", stream]);
-    let mut logs = logs.stdout(Stdio::piped()).spawn().unwrap();
-    let bytes = std::io::copy(&mut logs.stdout.take().unwrap(), &mut std::io::sink()).unwrap();
-    assert!(logs.wait().unwrap().success());
+    // Each stream of one task comes out where it went in.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    logs.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut running = logs.spawn().unwrap();
+    drop(logs);
+    let bytes = std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    assert!(running.wait().unwrap().success());
     bytes
 }
 

@@ -8,7 +8,7 @@ fn a_running_task_shows_how_far_it_is_and_what_it_uses() {
     let world = World::new();
     let mut gate = Gate::new();
     let script = format!(
-        "spored progress 3/10; spored status; spored status -o json > status.json; python3 -c 'import json; print(json.load(open(\"status.json\"))[\"progress\"])'\n\
+        "spored progress 3/10; spored status; spored status --json > status.json; python3 -c 'import json; print(json.load(open(\"status.json\"))[\"progress\"])'\n\
          python3 -c '\nimport socket, time\nx = bytearray(80 << 20)\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass\n\
          s = socket.create_connection((\"127.0.0.1\", {}))\ns.recv(1)'\n\
          spored progress 10/10\n",
