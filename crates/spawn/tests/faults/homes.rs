@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
-use crate::processes::{agents, hosts, signal, until};
+use crate::processes::until;
 use crate::shared;
-use crate::support::{Gate, Output, World};
+use crate::support::{Output, World};
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
@@ -67,7 +67,7 @@ fn a_home_that_cannot_be_written_to_is_named() {
     // It belongs to somebody else, or is closed by its owner.
     fs::create_dir(&world.home).unwrap();
     fs::set_permissions(&world.home, fs::Permissions::from_mode(0o555)).unwrap();
-    let out = world.run(["launch", "--", "true"]).expect_code(1);
+    let out = world.run(["launch", "--", "true"]).expect_code(4);
     assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
     assert!(out.err().contains("Permission denied"), "{out}");
     assert_eq!(
@@ -131,7 +131,13 @@ impl Disk {
         if !is_root() {
             enter.extend(["-U", "--preserve-credentials"]);
         }
-        enter.push("--");
+        // Entering starts at the root.
+        let work = world
+            .work
+            .to_str()
+            .expect("directories are text")
+            .to_owned();
+        enter.extend(["--", "env", "-C", &work]);
         let home = world.home.strip_prefix("/").unwrap();
         let inside = std::path::Path::new("/proc")
             .join(&pid)
@@ -226,10 +232,4 @@ fn a_full_disk_holds_an_array_up_and_loses_nothing() {
         );
     }
     world.ok(["local", "stop", "--yes"]);
-    drop((
-        hosts as fn(&World) -> Vec<u32>,
-        agents as fn(&World) -> Vec<u32>,
-        signal as fn(&str, &[u32]),
-        Gate::new as fn() -> Gate,
-    ));
 }
