@@ -85,6 +85,10 @@ impl Sandbox {
         only: Option<&[u8]>,
     ) -> io::Result<Sandbox> {
         let (link, theirs) = init_link::pair()?;
+        if isolation != Isolation::Full {
+            // What an init that dies too early leaves comes to this process, not to the machine's.
+            nix::sys::prctl::set_child_subreaper(true)?;
+        }
         let flags = match isolation {
             Isolation::Full => libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS,
             Isolation::Mounts => libc::CLONE_NEWNS | libc::CLONE_NEWUTS,
@@ -133,12 +137,31 @@ impl Sandbox {
 
     /// Ends the sandbox by force: for an init that does not answer.
     ///
-    /// Where processes have no namespace, the init is what ends them, and it is asked only.
+    /// Where processes have no namespace, the init is what ends them, and it is asked only. What one
+    /// that died before it could do so has left is ended here.
     pub fn kill(self) -> io::Result<()> {
         if self.own_pids {
             let _ = kill(self.init, Signal::SIGKILL);
+            return self.close();
         }
-        self.close()
+        self.close()?;
+        end_descendants();
+        Ok(())
+    }
+}
+
+/// Kills all that descends from this process, until nothing does. Inits on their way out go too:
+/// of their tasks nothing is left.
+fn end_descendants() {
+    loop {
+        let left = processes::descendants(std::process::id() as i32);
+        if left.is_empty() {
+            return;
+        }
+        for process in left {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 

@@ -28,7 +28,7 @@ pub struct World {
     /// Where commands are run, and files are written.
     pub work: PathBuf,
     settings: Vec<(&'static str, String)>,
-    user_id: Option<u32>,
+    prefix: Vec<String>,
     programs: PathBuf,
     // Last, so that it goes when all is over.
     _root: TempDir,
@@ -52,7 +52,7 @@ impl World {
             user: dir("user"),
             work: dir("work"),
             settings: Vec::new(),
-            user_id: None,
+            prefix: Vec::new(),
             programs: PathBuf::from(env!("CARGO_BIN_EXE_spawn")).with_file_name(""),
             _root: root,
         }
@@ -77,8 +77,24 @@ impl World {
                 .expect("permissions can be set");
         }
         self.programs = bin;
-        self.user_id = Some(id);
-        self.with("PATH", "/usr/local/bin:/usr/bin:/bin")
+        let id = id.to_string();
+        let become_user = [
+            "setpriv",
+            "--reuid",
+            &id,
+            "--regid",
+            &id,
+            "--clear-groups",
+            "--",
+        ];
+        self.through(become_user)
+            .with("PATH", "/usr/local/bin:/usr/bin:/bin")
+    }
+
+    /// The same world, with all its programs run through another, as `nice` would be.
+    pub fn through<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> World {
+        self.prefix = prefix.into_iter().map(Into::into).collect();
+        self
     }
 
     /// A `spawn` command in this world, with nothing of the test's own environment but PATH.
@@ -90,13 +106,11 @@ impl World {
 
     /// Any program in this world.
     pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = match self.user_id {
+        let mut command = match self.prefix.split_first() {
             None => Command::new(program),
-            Some(id) => {
-                let id = id.to_string();
-                let mut command = Command::new("setpriv");
-                command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"]);
-                command.arg(program);
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
                 command
             }
         };
@@ -209,10 +223,15 @@ impl Gate {
         }
     }
 
+    /// The port where tasks wait.
+    pub fn port(&self) -> u16 {
+        let address = self.listener.local_addr().expect("the port is known");
+        address.port()
+    }
+
     /// What a bash script does to wait at the gate.
     pub fn script(&self) -> String {
-        let address = self.listener.local_addr().expect("the port is known");
-        format!("read -r _ < /dev/tcp/127.0.0.1/{}", address.port())
+        format!("read -r _ < /dev/tcp/127.0.0.1/{}", self.port())
     }
 
     /// Waits until one more task is at the gate.

@@ -1,0 +1,235 @@
+//! Faults of the place where spawn keeps what it has: damaged, not writable, full.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+
+use crate::processes::until;
+use crate::shared;
+use crate::support::{Output, World};
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
+}
+
+#[test]
+fn a_damaged_ledger_is_refused_and_the_advice_works() {
+    let world = World::new();
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    world.ok(["local", "stop", "--yes"]);
+    let ledger = world.home.join("ledger.db");
+    for damage in [
+        "no ledger at all, but long enough to be read as one\n".repeat(200),
+        String::new(),
+    ] {
+        for name in ["ledger.db-wal", "ledger.db-shm"] {
+            let _ = fs::remove_file(world.home.join(name));
+        }
+        match damage.is_empty() {
+            false => fs::write(&ledger, &damage).unwrap(),
+            // Torn in the middle of a page.
+            true => {
+                let whole = fs::read(&ledger).unwrap();
+                fs::write(&ledger, &whole[..whole.len() - 1000]).unwrap();
+            }
+        }
+        for command in [
+            &["list"][..],
+            &["launch", "--", "true"],
+            &["status", "last"],
+        ] {
+            let out = world.run(command).expect_code(1);
+            for part in ["damaged", "move it away", ledger.to_str().unwrap()] {
+                assert!(out.err().contains(part), "no `{part}` in {out}");
+            }
+        }
+        let said = world.run(["list"]).err();
+        let advice = said
+            .split('`')
+            .find(|part| part.starts_with("mv "))
+            .expect("a command to type");
+        Output::of(world.program("sh").args(["-c", advice])).expect_code(0);
+        let id = world.launch(["--", "true"]);
+        world.wait(&id).expect_code(0);
+        assert_eq!(world.json(["list"]).as_array().unwrap().len(), 1);
+        world.ok(["local", "stop", "--yes"]);
+    }
+}
+
+#[test]
+fn a_home_that_cannot_be_written_to_is_named() {
+    let mut world = World::new();
+    if is_root() {
+        world = world.of_user(65534);
+    }
+    // It belongs to somebody else, or is closed by its owner.
+    fs::create_dir(&world.home).unwrap();
+    fs::set_permissions(&world.home, fs::Permissions::from_mode(0o555)).unwrap();
+    let out = world.run(["launch", "--", "true"]).expect_code(4);
+    assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
+    assert!(out.err().contains("Permission denied"), "{out}");
+    assert_eq!(
+        world
+            .run(["list"])
+            .expect_code(0)
+            .out()
+            .matches("array-")
+            .count(),
+        0
+    );
+}
+
+/// A mount namespace that a world lives in, with a disk of its own as its home.
+struct Disk {
+    holder: Child,
+    inside: std::path::PathBuf,
+}
+
+impl Disk {
+    /// A world whose home is a file system of `megabytes` beside the programs in it. `None`, and why,
+    /// where none can be mounted.
+    fn small(megabytes: u64) -> Option<(World, Disk)> {
+        let world = World::new();
+        fs::create_dir(&world.home).unwrap();
+        let programs: u64 = ["spawn", "spored", "spawn-host"]
+            .iter()
+            .map(|name| {
+                let dir = std::path::Path::new(env!("CARGO_BIN_EXE_spawn")).with_file_name("");
+                fs::metadata(dir.join(name)).unwrap().len()
+            })
+            .sum();
+        let size = programs / 1024 + megabytes * 1024;
+        let mut unshare = Command::new("unshare");
+        unshare.arg(if is_root() { "-m" } else { "-rm" });
+        let script =
+            format!("mount -t tmpfs -o size={size}k none \"$0\" && echo mounted && read -r _");
+        let holder = unshare
+            .args(["sh", "-c", &script])
+            .arg(&world.home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut holder = match holder {
+            Ok(holder) => holder,
+            Err(e) => {
+                eprintln!("SKIPPED: `unshare` cannot be run: {e}");
+                return None;
+            }
+        };
+        let mut said = String::new();
+        let mut out = BufReader::new(holder.stdout.take().unwrap());
+        out.read_line(&mut said).unwrap();
+        if said != "mounted\n" {
+            eprintln!("SKIPPED: no file system can be mounted here");
+            let _ = holder.wait();
+            return None;
+        }
+        let pid = holder.id().to_string();
+        let mut enter = vec!["nsenter", "-t", &pid, "-m"];
+        if !is_root() {
+            enter.extend(["-U", "--preserve-credentials"]);
+        }
+        // Entering starts at the root.
+        let work = world
+            .work
+            .to_str()
+            .expect("directories are text")
+            .to_owned();
+        enter.extend(["--", "env", "-C", &work]);
+        let home = world.home.strip_prefix("/").unwrap();
+        let inside = std::path::Path::new("/proc")
+            .join(&pid)
+            .join("root")
+            .join(home);
+        Some((world.through(enter), Disk { holder, inside }))
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.inside.join("filler")).unwrap();
+        let mut piece = vec![1; 1 << 20];
+        while !piece.is_empty() {
+            if file.write_all(&piece).is_err() {
+                piece.truncate(piece.len() / 2);
+            }
+        }
+    }
+
+    /// Makes room again.
+    fn free(&self) {
+        fs::remove_file(self.inside.join("filler")).unwrap();
+    }
+
+    fn host_log(&self) -> String {
+        fs::read_to_string(self.inside.join("host.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the host said:\n{}", self.host_log());
+        }
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_holds_an_array_up_and_loses_nothing() {
+    let Some((world, disk)) = Disk::small(16) else {
+        return;
+    };
+    let place = shared::directory();
+    let script = "echo \"$TASK_ARRAY_INDEX $TASK_ATTEMPT\" >> $HERE/ran\ncat data.txt > copy.txt\nsleep 0.02\necho done $TASK_ARRAY_INDEX\n";
+    world.write("job.sh", script);
+    world.write("data.txt", "x".repeat(100_000));
+    let here = format!("HERE={}", place.path().display());
+    let id = world.launch([
+        "--array",
+        "300",
+        "--max-concurrent",
+        "2",
+        "--env",
+        &here,
+        "--user-data",
+        "@job.sh",
+    ]);
+    let ran = || {
+        fs::read_to_string(place.path().join("ran"))
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    until("tasks go on", || ran() > 30);
+    disk.fill();
+    let mut before = ran();
+    until("nothing goes on", || {
+        let now = std::time::Instant::now();
+        while now.elapsed() < std::time::Duration::from_millis(1500) {
+            std::thread::yield_now();
+        }
+        std::mem::replace(&mut before, ran()) == before
+    });
+    let status = world.run(["status", &id]);
+    eprintln!("{status}");
+    assert!(
+        status.out().contains("space") || status.err().contains("space"),
+        "the reason is told: {status}"
+    );
+    let launch = world.run(["launch", "--", "true"]);
+    assert_ne!(launch.code, 0, "{launch}");
+    assert!(launch.err().contains("space"), "{launch}");
+    disk.free();
+    let status = world.wait(&id).expect_code(0).json();
+    assert_eq!(status["counts"]["succeeded"], 300, "{status}");
+    for task in [0, 150, 299] {
+        assert_eq!(
+            world.ok(["logs", &id, "--task", &task.to_string()]),
+            format!("done {task}\n")
+        );
+    }
+    world.ok(["local", "stop", "--yes"]);
+}

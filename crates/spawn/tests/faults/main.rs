@@ -1,0 +1,17 @@
+//! Faults, one at a time: of the disk, of the machine, of other programs, of scripts; and what people
+//! do about them.
+
+#[allow(dead_code, reason = "each test program uses a part")]
+mod processes;
+#[path = "../acceptance/shared.rs"]
+mod shared;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod failed_calls;
+mod homes;
+mod hosts;
+mod interventions;
+mod isolations;
+mod misbehaving;
+mod observing;
