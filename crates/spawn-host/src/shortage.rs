@@ -83,7 +83,7 @@ impl Desk {
         }
         shortage.next_look = Instant::now() + LOOK_EVERY;
         let is_full = statvfs(self.home.root())
-            .is_ok_and(|disk| disk.blocks_available() as u64 * disk.fragment_size() as u64 <= ROOM);
+            .is_ok_and(|disk| disk.blocks_available() * disk.fragment_size() <= ROOM);
         if is_full {
             return Ok(());
         }

@@ -273,3 +273,28 @@ fn where_no_process_can_be_had_an_array_waits_and_loses_no_attempt() {
     let story = world.json(["explain", &id, "--task", "0"]);
     assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story}");
 }
+
+#[test]
+fn a_home_on_a_read_only_disk_is_named_and_works_again_when_it_is_not() {
+    let Some((disk, world)) = Disk::small(16) else {
+        return;
+    };
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    world.ok(["local", "stop", "--yes"]);
+    let remount = |how: &str| {
+        let mut mount = world.program("mount");
+        Output::of(mount.args(["-o", how]).arg(&world.home)).expect_code(0);
+    };
+    remount("remount,ro");
+    for command in [&["launch", "--", "true"][..], &["list"], &["status", &id]] {
+        let out = world.run(command);
+        assert_ne!(out.code, 0, "{out}");
+        assert!(out.err().contains("Read-only file system"), "{out}");
+        assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
+    }
+    remount("remount,rw");
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    drop((world, disk));
+}
