@@ -23,6 +23,7 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
 use crate::arrays::{self, LiveArray, Waiter};
+use crate::clock;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
 use crate::shortage::Shortage;
@@ -81,6 +82,29 @@ impl Desk {
             .filter(|a| a.intent == Intent::Run && a.unfinished > 0 && a.deadline <= now)
             .map(|a| a.id.clone())
             .collect()
+    }
+
+    /// Somebody set the wall clock: every array keeps the time it had left.
+    pub(crate) fn clock_was_set(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        step: i64,
+    ) -> Result<(), LedgerError> {
+        note!(
+            "the clock was set by {} s; deadlines move with it",
+            step / 1_000_000
+        );
+        let arrays = &mut self.arrays;
+        ledger.group(|ledger| {
+            for array in arrays.values_mut() {
+                array.clock_was_set(step);
+                if array.intent == Intent::Run && array.unfinished > 0 {
+                    let record = ledger.extend(&array.id, clock::moved(array.deadline, step))?;
+                    array.refresh(&record);
+                }
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn parked_are_due(&self, now: UnixMicros) -> bool {

@@ -22,6 +22,7 @@ use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::arrays::LiveArray;
+use crate::clock::ClockWatch;
 use crate::desk::Desk;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers, Round};
@@ -46,6 +47,7 @@ pub struct Host {
     busy_at: Instant,
     /// When the host last took in what was said. Silence is judged by it.
     round_began: Instant,
+    clock: ClockWatch,
     _lock: HostLock,
 }
 
@@ -123,6 +125,7 @@ impl Host {
             idle_limit: seconds("SPAWN_IDLE_SECONDS", IDLE, SHORTEST_IDLE)?,
             busy_at: Instant::now(),
             round_began: Instant::now(),
+            clock: ClockWatch::new(wall_clock::now(), wall_clock::since_boot()),
             _lock: lock,
         })
     }
@@ -147,6 +150,10 @@ impl Host {
             if away > Duration::from_millis(wake) + self.desk.lease / 4 {
                 // It was the host that was away, not its agents.
                 self.desk.trust_all_agents();
+            }
+            if let Some(step) = self.clock.step(wall_clock::now(), wall_clock::since_boot()) {
+                let moved = self.desk.clock_was_set(&mut self.ledger, step);
+                self.or_run_short(moved)?;
             }
             if round.child_ended {
                 self.hear_signals().map_err(storage)?;

@@ -7,7 +7,7 @@
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
-//! - [`shortage`]: what is done while the ledger's disk is full.
+//! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
@@ -22,6 +22,7 @@ macro_rules! note {
 
 mod agents;
 mod arrays;
+mod clock;
 mod desk;
 mod failed_calls;
 mod host;
