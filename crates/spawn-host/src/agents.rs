@@ -22,6 +22,9 @@ use crate::peers::PeerId;
 /// A task in backoff that comes due this soon is waited for; agents leave for longer ones.
 const WORTH_WAITING_MICROS: u64 = 2_000_000;
 
+/// Where the machine is out of something, an array waits this long before it is tried again.
+const SHORTAGE_PAUSE_MILLIS: u64 = 3_000;
+
 /// An agent of this host.
 #[derive(Debug)]
 pub struct Agent {
@@ -115,6 +118,7 @@ impl Desk {
             }
             FromAgent::Heartbeat => {}
             FromAgent::Broken { why } => self.lower_isolation(peer, &why),
+            FromAgent::Short { why } => self.hold_up_for_now(peer, why, now),
         }
         Ok(())
     }
@@ -143,9 +147,10 @@ impl Desk {
             .any(|c| c.report.ending.cause != Cause::LaunchFailed);
         for (commit, verdict) in commits.iter().zip(ledger.commit(id, &commits, now)?) {
             if let Err(illegal) = verdict {
-                eprintln!(
+                note!(
                     "agent {}: task {} was not committed: {illegal}",
-                    id.0, commit.position
+                    id.0,
+                    commit.position
                 );
             }
         }
@@ -348,12 +353,26 @@ impl Desk {
         Ok(())
     }
 
+    /// The machine is out of something that an agent needs: its array waits for a while.
+    fn hold_up_for_now(&mut self, peer: PeerId, why: String, now: UnixMicros) {
+        let Some(agent) = self.agents.get_mut(&peer) else {
+            return;
+        };
+        // That it did not get ready is no fault of its sandbox.
+        agent.broken = true;
+        note!("agent {}: {why}", agent.id.0);
+        if let Some(array) = self.arrays.get_mut(&agent.array) {
+            array.hold_up(why);
+            array.retry_start_at = Some(now.plus_millis(SHORTAGE_PAUSE_MILLIS));
+        }
+    }
+
     /// An agent found that the isolation it was to give cannot be had here.
     fn lower_isolation(&mut self, peer: PeerId, why: &str) {
         let Some(agent) = self.agents.get_mut(&peer) else {
             return;
         };
-        eprintln!("isolation {:?} cannot be had: {why}", agent.tried);
+        note!("isolation {:?} cannot be had: {why}", agent.tried);
         agent.broken = true;
         if agent.tried > self.isolation {
             // Agents that started together all find the same: one step down for all of them.

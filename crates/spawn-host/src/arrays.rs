@@ -129,6 +129,17 @@ impl LiveArray {
         self.news();
     }
 
+    /// Starts over with what the ledger says now, and with no agent.
+    pub fn restart(&mut self, record: &ArrayRecord) {
+        self.slots.clear();
+        for lane in &mut self.lanes {
+            lane.agents = 0;
+            lane.asleep_until = None;
+            lane.parked.clear();
+        }
+        self.refresh(record);
+    }
+
     /// Whether the ledger says something else than is known here.
     pub fn differs_from(&self, record: &ArrayRecord) -> bool {
         let lanes = self.lanes.iter().map(|l| (l.pending, l.running));

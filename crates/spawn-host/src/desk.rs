@@ -23,8 +23,10 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
 use crate::arrays::{self, LiveArray, Waiter};
+use crate::clock;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
+use crate::shortage::Shortage;
 use crate::starting::{AgentStartError, Spare};
 
 /// An agent's process that could not be started is tried again after this long.
@@ -65,15 +67,44 @@ pub(crate) struct Desk {
     pub(crate) draining_until: Option<Instant>,
     pub(crate) closing: bool,
     pub(crate) boot: String,
+    /// Set while the ledger has no room to be written to.
+    pub(crate) shortage: Option<Shortage>,
+    /// Why a command of this round was refused, if that was for want of room.
+    pub(crate) refused_for_room: Option<LedgerError>,
 }
 
 impl Desk {
     pub(crate) fn arrays_past_deadline(&self, now: UnixMicros) -> Vec<ArrayId> {
         self.arrays
             .values()
+            // Readers derive the end of such an array; it can be written when there is room.
+            .filter(|_| self.shortage.is_none())
             .filter(|a| a.intent == Intent::Run && a.unfinished > 0 && a.deadline <= now)
             .map(|a| a.id.clone())
             .collect()
+    }
+
+    /// Somebody set the wall clock: every array keeps the time it had left.
+    pub(crate) fn clock_was_set(
+        &mut self,
+        ledger: &mut SqliteLedger,
+        step: i64,
+    ) -> Result<(), LedgerError> {
+        note!(
+            "the clock was set by {} s; deadlines move with it",
+            step / 1_000_000
+        );
+        let arrays = &mut self.arrays;
+        ledger.group(|ledger| {
+            for array in arrays.values_mut() {
+                array.clock_was_set(step);
+                if array.intent == Intent::Run && array.unfinished > 0 {
+                    let record = ledger.extend(&array.id, clock::moved(array.deadline, step))?;
+                    array.refresh(&record);
+                }
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn parked_are_due(&self, now: UnixMicros) -> bool {
@@ -95,7 +126,7 @@ impl Desk {
                     Ok(Some(message)) => self.hear_agent(ledger, peer, message, now).map(|()| true),
                     Ok(None) => Ok(false),
                     Err(e) => {
-                        eprintln!("an agent speaks nonsense: {e}");
+                        note!("an agent speaks nonsense: {e}");
                         self.part(ledger, peer, now).map(|()| false)
                     }
                 }
@@ -198,7 +229,7 @@ impl Desk {
 
     /// Starts agents for as long as some array wants one.
     pub(crate) fn schedule(&mut self, ledger: &mut SqliteLedger) -> Result<(), LedgerError> {
-        if self.draining_until.is_some() {
+        if self.draining_until.is_some() || self.shortage.is_some() {
             return Ok(());
         }
         let now = wall_clock::now();
@@ -216,7 +247,7 @@ impl Desk {
                     Ok(()) => {}
                     Err(AgentStartError::Ledger(e)) => return Err(e),
                     Err(e) => {
-                        eprintln!("{}: {e}", id.as_str());
+                        note!("{}: {e}", id.as_str());
                         if let Some(array) = self.arrays.get_mut(&id) {
                             array.hold_up(e.to_string());
                             array.retry_start_at = Some(now.plus_millis(START_AGAIN_MILLIS));
@@ -282,7 +313,7 @@ impl Desk {
         let now = wall_clock::now();
         let mut wake = Duration::from_secs(3600).min(idle_limit);
         let until = |at: UnixMicros| Duration::from_micros(at.micros_since(now));
-        for array in self.arrays.values() {
+        for array in self.arrays.values().filter(|_| self.shortage.is_none()) {
             if array.unfinished > 0 && array.intent == Intent::Run {
                 wake = wake.min(until(array.deadline));
             }
@@ -298,6 +329,10 @@ impl Desk {
         }
         if !self.agents.is_empty() {
             wake = wake.min(self.lease / 4);
+        }
+        if let Some(shortage) = &self.shortage {
+            let look = shortage.next_look();
+            wake = wake.min(look.saturating_duration_since(Instant::now()));
         }
         if let Some(until) = self.draining_until {
             wake = wake.min(until.saturating_duration_since(Instant::now()));
@@ -340,10 +375,11 @@ impl Desk {
         }
     }
 
-    pub(crate) fn silent_agents(&self) -> Vec<PeerId> {
+    /// Agents that had said nothing for a lease period at `at`.
+    pub(crate) fn silent_agents(&self, at: Instant) -> Vec<PeerId> {
         self.agents
             .iter()
-            .filter(|(_, a)| a.heard.elapsed() > self.lease)
+            .filter(|(_, a)| at.saturating_duration_since(a.heard) > self.lease)
             .map(|(peer, _)| *peer)
             .collect()
     }
@@ -358,7 +394,7 @@ impl Desk {
                 // Much may lie in it; the loop does not wait for that.
                 let removal = move || {
                     if let Err(e) = spawn_local::sandbox::tidy::remove(&dir) {
-                        eprintln!("cannot remove {}: {e}", dir.display());
+                        note!("cannot remove {}: {e}", dir.display());
                     }
                     if let Some(group) = group {
                         group.remove_when_empty();

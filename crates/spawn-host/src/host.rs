@@ -16,11 +16,13 @@ use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
 use spawn_local::ledger::{Durability, SqliteLedger};
+use spawn_local::shortage::is_ledger_shortage;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::arrays::LiveArray;
+use crate::clock::ClockWatch;
 use crate::desk::Desk;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers, Round};
@@ -43,6 +45,9 @@ pub struct Host {
     signals: SignalFd,
     idle_limit: Duration,
     busy_at: Instant,
+    /// When the host last took in what was said. Silence is judged by it.
+    round_began: Instant,
+    clock: ClockWatch,
     _lock: HostLock,
 }
 
@@ -80,7 +85,7 @@ impl Host {
                 Ok(array) => {
                     live.insert(array.id.clone(), array);
                 }
-                Err(e) => eprintln!(
+                Err(e) => note!(
                     "{}: cannot read its spec: {e}",
                     record.submitted.id.as_str()
                 ),
@@ -109,6 +114,8 @@ impl Host {
             draining_until: None,
             closing: false,
             boot: spawn_local::sandbox::processes::boot_id(),
+            shortage: None,
+            refused_for_room: None,
         };
         Ok(Host {
             ledger,
@@ -117,6 +124,8 @@ impl Host {
             signals,
             idle_limit: seconds("SPAWN_IDLE_SECONDS", IDLE, SHORTEST_IDLE)?,
             busy_at: Instant::now(),
+            round_began: Instant::now(),
+            clock: ClockWatch::new(wall_clock::now(), wall_clock::since_boot()),
             _lock: lock,
         })
     }
@@ -127,27 +136,57 @@ impl Host {
             what: "the host's loop failed".to_owned(),
             source: Some(source.into()),
         };
-        self.desk.schedule(&mut self.ledger)?;
+        let scheduled = self.desk.schedule(&mut self.ledger);
+        self.or_run_short(scheduled)?;
         while !self.desk.closing {
-            self.keep_as_durably_as_asked()?;
+            let set = self.keep_as_durably_as_asked();
+            self.or_run_short(set)?;
             self.desk.peers.flush();
             let wake = self.desk.next_wake(self.idle_limit);
-            let began = Instant::now();
             let round = self.desk.peers.wait(wake).map_err(storage)?;
-            if began.elapsed() > Duration::from_millis(wake) + self.desk.lease / 4 {
+            let now = Instant::now();
+            // Since the round before, so that it does not matter where the host was stopped.
+            let away = now.duration_since(std::mem::replace(&mut self.round_began, now));
+            if away > Duration::from_millis(wake) + self.desk.lease / 4 {
                 // It was the host that was away, not its agents.
                 self.desk.trust_all_agents();
+            }
+            if let Some(step) = self.clock.step(wall_clock::now(), wall_clock::since_boot()) {
+                let moved = self.desk.clock_was_set(&mut self.ledger, step);
+                self.or_run_short(moved)?;
             }
             if round.child_ended {
                 self.hear_signals().map_err(storage)?;
             }
-            self.handle(&round)?;
-            self.desk.schedule(&mut self.ledger)?;
+            let kept = self.handle(&round);
+            self.or_run_short(kept)?;
+            let looked = self.desk.look_for_room(&mut self.ledger);
+            self.or_run_short(looked)?;
+            let scheduled = self.desk.schedule(&mut self.ledger);
+            self.or_run_short(scheduled)?;
             self.desk.tell_waiters(&mut self.ledger);
             self.desk.close_when_drained();
             self.rest();
         }
         self.close_down()
+    }
+
+    /// A full disk does not end the host; anything else that keeps the ledger from being written does.
+    fn or_run_short(&mut self, done: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        let Err(error) = done else {
+            self.desk.peers.settle();
+            self.desk.refused_for_room = None;
+            return Ok(());
+        };
+        // The group's own error may only say that one of its calls failed.
+        let first = self.desk.refused_for_room.take();
+        let error = first
+            .filter(|_| !is_ledger_shortage(&error))
+            .unwrap_or(error);
+        match is_ledger_shortage(&error) {
+            true => self.desk.run_short(&mut self.ledger, &error),
+            false => Err(error),
+        }
     }
 
     /// While an array lives that was launched with `--durable`, every write survives a loss of
@@ -168,9 +207,10 @@ impl Host {
     /// One round's messages, in one transaction. Nothing is answered before it is kept.
     fn handle(&mut self, round: &Round) -> Result<(), LedgerError> {
         let now = wall_clock::now();
+        let judged_at = self.round_began;
         let desk = &mut self.desk;
         let due = desk.arrays_past_deadline(now);
-        let silent = !desk.silent_agents().is_empty();
+        let silent = !desk.silent_agents(judged_at).is_empty();
         let quiet = round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && !silent;
         if quiet && !desk.parked_are_due(now) {
             return Ok(());
@@ -185,7 +225,7 @@ impl Host {
             for &peer in &round.left {
                 desk.part(ledger, peer, now)?;
             }
-            for peer in desk.silent_agents() {
+            for peer in desk.silent_agents(judged_at) {
                 desk.part(ledger, peer, now)?;
             }
             desk.settle(ledger, now)

@@ -7,18 +7,29 @@
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
+//! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
 
+/// Writes a line to the host's log. On a full disk it is lost, and nothing else is.
+macro_rules! note {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
+
 mod agents;
 mod arrays;
+mod clock;
 mod desk;
 mod failed_calls;
 mod host;
 mod interventions;
 mod peers;
 mod serving;
+mod shortage;
 mod starting;
 mod startup;
 mod stories;
@@ -45,14 +56,14 @@ fn main() {
             return;
         }
         Err(e) => {
-            eprintln!("spawn-host: {e}");
+            note!("spawn-host: {e}");
             std::process::exit(2);
         }
     };
     match startup::start(Home::at(home)) {
         Ok(Some(host)) => {
             if let Err(e) = host.serve() {
-                eprintln!("spawn-host {}: {e}", std::process::id());
+                note!("spawn-host {}: {e}", std::process::id());
                 std::process::exit(1);
             }
         }
@@ -60,7 +71,7 @@ fn main() {
         Ok(None) => println!("taken"),
         Err(e) => {
             println!("{e}");
-            eprintln!("spawn-host {}: {e}", std::process::id());
+            note!("spawn-host {}: {e}", std::process::id());
             std::process::exit(1);
         }
     }

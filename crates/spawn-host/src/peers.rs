@@ -39,6 +39,8 @@ pub struct Peers {
     peers: HashMap<PeerId, Peer>,
     next: u64,
     dirty: Vec<PeerId>,
+    /// What this round has put on its way, and where it begins: it may have to be taken back.
+    unsure: Vec<(PeerId, usize)>,
 }
 
 /// What a round of waiting brought.
@@ -67,6 +69,7 @@ impl Peers {
             peers: HashMap::new(),
             next: FIRST_PEER,
             dirty: Vec::new(),
+            unsure: Vec::new(),
         })
     }
 
@@ -123,7 +126,7 @@ impl Peers {
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) if is_shortage(&e) => {
                     // It stays in the queue; those who are here go on, and leave at some time.
-                    eprintln!("cannot take a connection now: {e}");
+                    note!("cannot take a connection now: {e}");
                     std::thread::sleep(SHORTAGE_PAUSE);
                     return Ok(());
                 }
@@ -164,13 +167,35 @@ impl Peers {
     /// Puts a message on its way; [`Peers::flush`] sends it.
     pub fn send<T: Serialize>(&mut self, id: PeerId, message: &T) {
         if let Some(peer) = self.peers.get_mut(&id) {
+            self.unsure.push((id, peer.outbox.len()));
             frames::encode(message, &mut peer.outbox);
             self.dirty.push(id);
         }
     }
 
+    /// What was put on its way so far is meant.
+    pub fn settle(&mut self) {
+        self.unsure.clear();
+    }
+
+    /// Puts this on its way instead of each message since the last [`Peers::settle`].
+    pub fn take_back<T: Serialize>(&mut self, instead: &T) {
+        let unsure = std::mem::take(&mut self.unsure);
+        for (id, begin) in unsure.iter().rev() {
+            if let Some(peer) = self.peers.get_mut(id) {
+                peer.outbox.truncate(*begin);
+            }
+        }
+        for (id, _) in unsure {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                frames::encode(instead, &mut peer.outbox);
+            }
+        }
+    }
+
     /// Sends what the sockets take now; the rest goes when they have room.
     pub fn flush(&mut self) {
+        self.settle();
         let dirty = std::mem::take(&mut self.dirty);
         for id in dirty {
             let Some(peer) = self.peers.get_mut(&id) else {

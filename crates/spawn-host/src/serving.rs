@@ -9,6 +9,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_local::ledger::SqliteLedger;
+use spawn_local::shortage::is_ledger_shortage;
 use spawn_local::wall_clock;
 use spawn_local::wire::PROTOCOL;
 use spawn_local::wire::client::{
@@ -40,9 +41,13 @@ impl Desk {
             }
             return;
         }
-        let answer = self
-            .answer(ledger, request, now)
-            .unwrap_or_else(|e| refusal(&e));
+        let answer = self.answer(ledger, request, now).unwrap_or_else(|e| {
+            let answer = refusal(&e);
+            if is_ledger_shortage(&e) {
+                self.refused_for_room = Some(e);
+            }
+            answer
+        });
         self.peers.send(peer, &answer);
     }
 
@@ -191,7 +196,10 @@ impl Desk {
                 .arrays
                 .get(id)
                 .filter(|a| a.unfinished > 0)
-                .and_then(|a| a.held_up.clone()),
+                .and_then(|a| match &self.shortage {
+                    Some(shortage) => Some(shortage.why.clone()),
+                    None => a.held_up.clone(),
+                }),
             now: wall_clock::now().0,
             record,
         })
@@ -254,13 +262,19 @@ fn refusal(error: &LedgerError) -> Answer {
         LedgerError::UnknownArray(_) => Refusal::NotFound,
         _ => Refusal::Failed,
     };
+    let message = in_full(error);
+    Answer::Refused { kind, message }
+}
+
+/// An error with all that caused it.
+pub(crate) fn in_full(error: &LedgerError) -> String {
     let mut message = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(e) = cause {
         message.push_str(&format!(": {e}"));
         cause = e.source();
     }
-    Answer::Refused { kind, message }
+    message
 }
 
 /// An id, the start of one, a name (the newest array of that name), or `last`.

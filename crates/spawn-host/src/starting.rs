@@ -212,7 +212,7 @@ impl Desk {
                 Some(group)
             }
             Err(e) => {
-                eprintln!("no limits for agent process {pid}: {e}");
+                note!("no limits for agent process {pid}: {e}");
                 None
             }
         }

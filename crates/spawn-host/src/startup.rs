@@ -169,7 +169,7 @@ fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
     // What the workers of the dead left. Before anything is written: it may be what fills the disk.
     for entry in fs::read_dir(home.workers()).into_iter().flatten().flatten() {
         if let Err(e) = tidy::remove(&entry.path()) {
-            eprintln!("cannot remove {}: {e}", entry.path().display());
+            note!("cannot remove {}: {e}", entry.path().display());
         }
     }
     ledger.group(|ledger| {
@@ -233,7 +233,7 @@ fn endpoint_listener(home: &Home) -> io::Result<TcpListener> {
     if let Some(port) = kept {
         match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             Ok(listener) => return Ok(listener),
-            Err(e) => eprintln!("port {port} is taken ({e}); the endpoint moves to another"),
+            Err(e) => note!("port {port} is taken ({e}); the endpoint moves to another"),
         }
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

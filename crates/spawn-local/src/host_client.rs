@@ -215,8 +215,14 @@ fn start(home: &Home) -> Result<(), HostError> {
     home.create()?;
     let me = std::env::current_exe()?;
     let program = sibling(&me, "spawn-host").ok_or(HostError::NoProgram { beside: me })?;
-    let log = append_to(&home.host_log())?;
-    let mut host = Command::new(program)
+    let not_started = |what: String| {
+        move |e: io::Error| HostError::NotStarted {
+            why: format!("cannot {what}: {e}"),
+        }
+    };
+    let log = home.host_log();
+    let log = append_to(&log).map_err(not_started(format!("write to {}", log.display())))?;
+    let mut host = Command::new(&program)
         .arg("--home")
         .arg(home.root())
         .current_dir("/")
@@ -225,7 +231,8 @@ fn start(home: &Home) -> Result<(), HostError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)
-        .spawn()?;
+        .spawn()
+        .map_err(not_started(format!("run {}", program.display())))?;
     // One line: `ready`, or why not. The host then closes its end and lives on.
     let mut said = String::new();
     if let Some(mut out) = host.stdout.take() {

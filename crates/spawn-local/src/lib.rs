@@ -8,6 +8,7 @@
 //!   host, starting it where none runs.
 //! - [`sandbox`]: the worker: namespaces, the init inside, cleaning up. [`task_log`]: one log
 //!   per agent, a region per attempt. [`rows`]: the rows of a parameter file, as tasks find them.
+//!   [`shortage`]: failures that pass when somebody makes room.
 
 pub mod caller;
 pub mod endpoint_env;
@@ -16,6 +17,7 @@ pub mod host_client;
 pub mod ledger;
 pub mod rows;
 pub mod sandbox;
+pub mod shortage;
 pub mod submission;
 pub mod task_log;
 pub mod wall_clock;

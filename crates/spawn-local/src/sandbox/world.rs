@@ -17,6 +17,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, getegid, geteuid, pivot_root};
 
 use super::tidy::Scratch;
+use crate::shortage::is_shortage;
 use crate::wire::agent::Isolation;
 
 /// What a world is built from.
@@ -46,6 +47,13 @@ pub struct WorldError {
     what: String,
     /// What the system said.
     source: io::Error,
+}
+
+impl WorldError {
+    /// Whether it is for want of room, and not of rights.
+    pub fn is_shortage(&self) -> bool {
+        is_shortage(&self.source)
+    }
 }
 
 /// The machine as tasks see it.

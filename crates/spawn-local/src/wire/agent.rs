@@ -72,6 +72,11 @@ pub enum FromAgent {
         /// Why.
         why: String,
     },
+    /// The machine is out of something that the agent needs; another may have more luck later.
+    Short {
+        /// Of what, and for what.
+        why: String,
+    },
 }
 
 /// What a task's processes use.

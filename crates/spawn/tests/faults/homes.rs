@@ -90,7 +90,7 @@ struct Disk {
 impl Disk {
     /// A world whose home is a file system of `megabytes` beside the programs in it. `None`, and why,
     /// where none can be mounted.
-    fn small(megabytes: u64) -> Option<(World, Disk)> {
+    fn small(megabytes: u64) -> Option<(Disk, World)> {
         let world = World::new();
         fs::create_dir(&world.home).unwrap();
         let programs: u64 = ["spawn", "spored", "spawn-host"]
@@ -143,12 +143,17 @@ impl Disk {
             .join(&pid)
             .join("root")
             .join(home);
-        Some((world.through(enter), Disk { holder, inside }))
+        Some((Disk { holder, inside }, world.through(enter)))
     }
 
     /// Fills it to the last byte.
     fn fill(&self) {
-        let mut file = fs::File::create(self.inside.join("filler")).unwrap();
+        let filler = self.inside.join("filler");
+        let mut file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(filler)
+            .unwrap();
         let mut piece = vec![1; 1 << 20];
         while !piece.is_empty() {
             if file.write_all(&piece).is_err() {
@@ -179,7 +184,7 @@ impl Drop for Disk {
 
 #[test]
 fn a_full_disk_holds_an_array_up_and_loses_nothing() {
-    let Some((world, disk)) = Disk::small(16) else {
+    let Some((disk, world)) = Disk::small(16) else {
         return;
     };
     let place = shared::directory();
@@ -219,6 +224,8 @@ fn a_full_disk_holds_an_array_up_and_loses_nothing() {
         status.out().contains("space") || status.err().contains("space"),
         "the reason is told: {status}"
     );
+    // What the ended workers held is room for a while.
+    disk.fill();
     let launch = world.run(["launch", "--", "true"]);
     assert_ne!(launch.code, 0, "{launch}");
     assert!(launch.err().contains("space"), "{launch}");
@@ -232,4 +239,62 @@ fn a_full_disk_holds_an_array_up_and_loses_nothing() {
         );
     }
     world.ok(["local", "stop", "--yes"]);
+}
+
+#[test]
+fn where_no_process_can_be_had_an_array_waits_and_loses_no_attempt() {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can give another user a limit of processes");
+        return;
+    }
+    // A user whom no other test is, since the limit counts all processes of one.
+    let world = World::new().of_user(61_234);
+    // The host, and whatever it starts, may not be more than these.
+    let mut first = world.program("prlimit");
+    first.args(["--nproc=25", "--"]).arg(world.spawn_program());
+    Output::of(first.args(["launch", "--wait", "--", "true"])).expect_code(0);
+    let mut others: Vec<Child> = (0..40)
+        .map(|_| world.program("sleep").arg("86471.25").spawn().unwrap())
+        .collect();
+    let id = world.launch(["--", "true"]);
+    let mut status = serde_json::Value::Null;
+    until("it is held up", || {
+        status = world.json(["status", &id]);
+        status["held_up"].is_string()
+    });
+    let why = status["held_up"].as_str().unwrap();
+    assert!(why.contains("temporarily unavailable"), "{why}");
+    for other in &mut others {
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    let status = world.wait(&id).expect_code(0).json();
+    assert_eq!(status["held_up"], serde_json::Value::Null, "{status}");
+    let story = world.json(["explain", &id, "--task", "0"]);
+    assert_eq!(story["attempts"].as_array().unwrap().len(), 1, "{story}");
+}
+
+#[test]
+fn a_home_on_a_read_only_disk_is_named_and_works_again_when_it_is_not() {
+    let Some((disk, world)) = Disk::small(16) else {
+        return;
+    };
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    world.ok(["local", "stop", "--yes"]);
+    let remount = |how: &str| {
+        let mut mount = world.program("mount");
+        Output::of(mount.args(["-o", how]).arg(&world.home)).expect_code(0);
+    };
+    remount("remount,ro");
+    for command in [&["launch", "--", "true"][..], &["list"], &["status", &id]] {
+        let out = world.run(command);
+        assert_ne!(out.code, 0, "{out}");
+        assert!(out.err().contains("Read-only file system"), "{out}");
+        assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
+    }
+    remount("remount,rw");
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    drop((world, disk));
 }

@@ -99,9 +99,14 @@ impl World {
 
     /// A `spawn` command in this world, with nothing of the test's own environment but PATH.
     pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = self.program(self.programs.join("spawn"));
+        let mut command = self.program(self.spawn_program());
         command.args(args);
         command
+    }
+
+    /// The `spawn` that this world runs.
+    pub fn spawn_program(&self) -> PathBuf {
+        self.programs.join("spawn")
     }
 
     /// Any program in this world.

@@ -23,6 +23,7 @@ use nix::sys::stat::{Mode, umask};
 use spawn_local::rows::Rows;
 use spawn_local::sandbox::world::is_private;
 use spawn_local::sandbox::{World, WorldPlan};
+use spawn_local::shortage::is_shortage;
 use spawn_local::task_log::TaskLog;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
@@ -62,7 +63,13 @@ fn serve() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, job.open_files.min(most), most)?;
     // The log lies in the home, which the world may hide: it is opened first and kept open.
-    let log = TaskLog::create(job.log.as_ref())?;
+    let log = match TaskLog::create(job.log.as_ref()) {
+        Err(e) if is_shortage(&e) => {
+            let why = format!("cannot make {}: {e}", job.log);
+            return frames::send(&FromAgent::Short { why }, &mut host);
+        }
+        log => log?,
+    };
     let rows = job.rows.as_ref().map(|path| Rows::open(path.as_ref()));
     let rows = rows.transpose()?;
     if let Some(group) = &job.group {
@@ -77,6 +84,10 @@ fn serve() -> io::Result<()> {
             frames::send(&built, &mut host)?;
             umask(Mode::from_bits_truncate(job.umask));
             event_loop::Agent::new(host, inbox, job, world, log, rows)?.serve()
+        }
+        Err(e) if e.is_shortage() => {
+            let why = format!("no sandbox can be built: {e}");
+            frames::send(&FromAgent::Short { why }, &mut host)
         }
         Err(e) => {
             let why = e.to_string();

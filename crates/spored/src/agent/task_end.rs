@@ -6,6 +6,7 @@ use spawn_core::observed::Usage;
 use spawn_core::outcome::{Cause, Report, StopCause};
 use spawn_local::sandbox::FromInit;
 use spawn_local::sandbox::limits::Group;
+use spawn_local::shortage::is_shortage_errno;
 use spawn_local::wall_clock;
 
 use super::event_loop::Agent;
@@ -50,6 +51,14 @@ impl Agent {
                     cpu_micros,
                 });
                 current.judge(status, &self.world, out_of_memory)
+            }
+            FromInit::NotStarted { errno } | FromInit::Broken { errno, .. }
+                if is_shortage_errno(errno) =>
+            {
+                let why = io::Error::from_raw_os_error(errno);
+                self.queue.push_front((current.token, current.task));
+                self.leave_for_now(format!("cannot start a task: {why}"))?;
+                return self.tidy(false);
             }
             FromInit::NotStarted { errno } => launch_failed(format!(
                 "cannot start `{}`: {}",

@@ -9,6 +9,7 @@ use spawn_core::task::Token;
 use spawn_local::caller::Caller;
 use spawn_local::rows::Row;
 use spawn_local::sandbox::{Sandbox, ToInit};
+use spawn_local::shortage::is_shortage;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation};
 use spawn_ports::ledger::ClaimedTask;
@@ -24,6 +25,19 @@ enum LaunchError {
     Task(String),
     /// There is no sandbox to run it in.
     Sandbox(String),
+    /// The machine is out of something; the task is as good as it was.
+    Shortage(String),
+}
+
+impl LaunchError {
+    /// What failed for this reason, unless the reason is a shortage.
+    fn of(error: &io::Error, otherwise: fn(String) -> LaunchError, what: &str) -> LaunchError {
+        let why = format!("{what}: {error}");
+        match is_shortage(error) {
+            true => LaunchError::Shortage(why),
+            false => otherwise(why),
+        }
+    }
 }
 
 impl From<String> for LaunchError {
@@ -54,6 +68,10 @@ impl Agent {
         self.output.begin();
         match self.launch(token, &task, row) {
             Ok(()) => {}
+            Err(LaunchError::Shortage(why)) => {
+                self.queue.push_front((token, task));
+                return self.leave_for_now(why);
+            }
             Err(LaunchError::Sandbox(why)) if self.may_be_too_isolated() => {
                 self.queue.push_front((token, task));
                 return self.give_up(why);
@@ -89,6 +107,13 @@ impl Agent {
         self.say(&FromAgent::Broken { why })
     }
 
+    /// Hands everything back and leaves; the host holds the array up for a while.
+    pub(super) fn leave_for_now(&mut self, why: String) -> io::Result<()> {
+        self.release_queue()?;
+        self.leaving = true;
+        self.say(&FromAgent::Short { why })
+    }
+
     /// The index of a task of this lane.
     fn index_of(&self, task: &ClaimedTask) -> Result<u64, String> {
         task.position
@@ -117,8 +142,9 @@ impl Agent {
         let index = self.index_of(task)?;
         let worker = environment::worker_name(&self.job, index);
         attempt::forget_completion().map_err(|e| e.to_string())?;
-        attempt::lay_out(&self.job.shipped, &self.world)
-            .map_err(|e| format!("cannot lay out the shipped files: {e}"))?;
+        attempt::lay_out(&self.job.shipped, &self.world).map_err(|e| {
+            LaunchError::of(&e, LaunchError::Task, "cannot lay out the shipped files")
+        })?;
         let caller = Caller {
             agent: self.job.agent,
             position: task.position,
@@ -131,7 +157,7 @@ impl Agent {
         }
         let open = |only| {
             let opened = Sandbox::open(self.world.isolation, &worker, program, only);
-            opened.map_err(|e| LaunchError::Sandbox(format!("cannot open a sandbox: {e}")))
+            opened.map_err(|e| LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"))
         };
         self.sandbox = Some(match self.job.fresh {
             true => open(Some(&vars))?,
