@@ -77,10 +77,10 @@ fn an_ordinary_user_gets_the_same_sandboxes() {
 
 /// Runs an array of six, four at once, inside a shell that has less than this machine gives. What
 /// the tasks' `/tmp` held when each began, and the isolation that was reached.
-fn six_tasks_with(less: &str) -> Option<(String, String)> {
+fn six_tasks_with(less: &str, mark: &str) -> Option<(String, String)> {
     let world = World::new();
     let script = format!(
-        "{less} \"$0\" launch --array 6 --max-concurrent 4 --wait -- bash -c 'ls -A /tmp; (setsid sleep 86432.25 &)'"
+        "{less} \"$0\" launch --array 6 --max-concurrent 4 --wait -- bash -c 'ls -A /tmp; (setsid sleep {mark} &)'"
     );
     let mut nested = world.program("unshare");
     nested.args([
@@ -99,7 +99,7 @@ fn six_tasks_with(less: &str) -> Option<(String, String)> {
     let out = out.expect_code(0);
     assert!(out.out().contains("6 succeeded"), "{out}");
     let left = Command::new("pgrep")
-        .args(["-f", "sleep 86432.25"])
+        .args(["-fx", &format!("sleep {mark}")])
         .output()
         .unwrap();
     assert!(left.stdout.is_empty(), "what a task left running is gone");
@@ -114,7 +114,7 @@ fn six_tasks_with(less: &str) -> Option<(String, String)> {
 fn where_proc_is_masked_tmp_is_private_all_the_same() {
     // As in a container: a new /proc is refused, so there are no process ids of one's own.
     let less = "mount -t tmpfs none /proc/bus && exec unshare -Ur -m";
-    if let Some((tmp, isolation)) = six_tasks_with(less) {
+    if let Some((tmp, isolation)) = six_tasks_with(less, "86432.25") {
         if isolation == "full" {
             eprintln!("SKIPPED: another /proc is visible here, so a new one is not refused");
             return;
@@ -126,7 +126,7 @@ fn where_proc_is_masked_tmp_is_private_all_the_same() {
 #[test]
 fn where_there_are_no_namespaces_the_array_runs_all_the_same() {
     let less = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all";
-    if let Some((_, isolation)) = six_tasks_with(less) {
+    if let Some((_, isolation)) = six_tasks_with(less, "86433.75") {
         assert_eq!(isolation, "shared");
     }
 }
