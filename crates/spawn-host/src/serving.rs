@@ -195,7 +195,8 @@ impl Desk {
             held_up: self
                 .arrays
                 .get(id)
-                .filter(|a| a.unfinished > 0)
+                // Where nothing waits, nothing is held up.
+                .filter(|a| a.lanes.iter().any(|lane| lane.pending > 0))
                 .and_then(|a| match &self.shortage {
                     Some(shortage) => Some(shortage.why.clone()),
                     None => a.held_up.clone(),

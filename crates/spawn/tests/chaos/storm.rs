@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::dice::Dice;
 use crate::executions::{Executions, Peaceful, Record, WILFUL, peaceful, script};
 use crate::mischief::Mischief;
-use crate::processes::{left_behind, until};
+use crate::processes::{until, until_nothing_is_left};
 use crate::shared;
 use crate::support::World;
 
@@ -113,9 +113,7 @@ fn storm(seed: u64, mark: &str, kind: &[&str], settings: &[(&'static str, &str)]
     };
     after.check(&waited.json(), waited.code);
     world.ok(["local", "stop", "--yes"]);
-    until("nothing is left behind", || {
-        left_behind(&world, &id).is_empty()
-    });
+    until_nothing_is_left(&world, &id);
 }
 
 /// What is there to judge when all has ended.
