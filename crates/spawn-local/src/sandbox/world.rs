@@ -242,7 +242,7 @@ fn enter_namespaces() -> Result<(), WorldError> {
     let (uid, gid) = (geteuid(), getegid());
     if unshare(CloneFlags::CLONE_NEWNS).is_err() {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
-            .map_err(failed("enter a user namespace"))?;
+            .map_err(|e| failed("enter a user namespace")(super::no_namespace(e.into())))?;
         for (file, content) in [
             ("/proc/self/setgroups", "deny".to_owned()),
             ("/proc/self/uid_map", format!("{uid} {uid} 1")),
