@@ -79,8 +79,10 @@ fn an_ordinary_user_gets_the_same_sandboxes() {
 /// the tasks' `/tmp` held when each began, and the isolation that was reached.
 fn six_tasks_with(less: &str) -> Option<(String, String)> {
     let world = World::new();
+    // A length of its own: two tests do this at once.
+    let mark = format!("sleep 86432.{}", std::process::id());
     let script = format!(
-        "{less} \"$0\" launch --array 6 --max-concurrent 4 --wait -- bash -c 'ls -A /tmp; (setsid sleep 86432.25 &)'"
+        "{less} \"$0\" launch --array 6 --max-concurrent 4 --wait -- bash -c 'ls -A /tmp; (setsid {mark} &)'"
     );
     let mut nested = world.program("unshare");
     nested.args([
@@ -98,10 +100,7 @@ fn six_tasks_with(less: &str) -> Option<(String, String)> {
     }
     let out = out.expect_code(0);
     assert!(out.out().contains("6 succeeded"), "{out}");
-    let left = Command::new("pgrep")
-        .args(["-f", "sleep 86432.25"])
-        .output()
-        .unwrap();
+    let left = Command::new("pgrep").args(["-f", &mark]).output().unwrap();
     assert!(left.stdout.is_empty(), "what a task left running is gone");
     let isolation = world.json(["local", "status"])["isolation"]
         .as_str()
