@@ -157,13 +157,7 @@ impl Agent {
         }
         let open = |only| {
             let opened = Sandbox::open(self.world.isolation, &worker, program, only);
-            opened.map_err(|e| match e.raw_os_error() {
-                // The limit of namespaces may be 0 for good; where some were had it is a shortage.
-                Some(libc::ENOSPC) if self.may_be_too_isolated() => {
-                    LaunchError::Sandbox(format!("cannot open a sandbox: {e}"))
-                }
-                _ => LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"),
-            })
+            opened.map_err(|e| LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"))
         };
         self.sandbox = Some(match self.job.fresh {
             true => open(Some(&vars))?,
