@@ -35,6 +35,8 @@ fn a_running_task_shows_how_far_it_is_and_what_it_uses() {
     assert_eq!(worker["progress"]["total"], 10, "{worker}");
     assert_eq!(worker["hostname"], "steps-w0", "{worker}");
     assert!(worker["cpus"].as_f64() >= Some(0.0), "{worker}");
+    let heard = worker["last_update"].as_str();
+    assert!(heard > worker["task_started_at"].as_str(), "{worker}");
     let text = world.ok(["status", &id]);
     assert!(text.contains("3/10"), "{text}");
     gate.open();
