@@ -58,7 +58,7 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
         let label = style.warn("halted ");
         writeln!(
             out,
-            "  {label}  more than --max-failures {most} tasks failed; nothing more was started"
+            "  {label}  more tasks failed than --max-failures {most} allows; nothing more was started"
         )?;
     }
     if !view.workers.is_empty() && !view.has_ended() {
