@@ -15,9 +15,16 @@ use crate::support::World;
 ///
 /// With retries of the script's own failures (`--retries 3 --backoff 0s`), set
 /// [`RETRIES`] to how many.
-const BUDGETS: &[&str] = &[];
+const BUDGETS: &[&str] = &[
+    "--retries",
+    "3",
+    "--backoff",
+    "0s",
+    "--max-interruptions",
+    "1000",
+];
 /// How often a task that fails by itself, or whose script is killed, runs again.
-const RETRIES: u32 = 0;
+const RETRIES: u32 = 3;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
