@@ -196,6 +196,10 @@ impl Desk {
             array.refresh(&record);
             array.held_up = None;
             array.failed_starts = 0;
+            for lane in &mut array.lanes {
+                // What was reopened is due, however long others still wait.
+                lane.asleep_until = None;
+            }
         }
         self.arrays.insert(id.clone(), array);
         reopened.map(Answer::Reopened)

@@ -119,8 +119,11 @@ impl ArrayView {
         let indices = Indices::of(&status.record);
         let now = UnixMicros(status.now);
         let counts = &status.record.counts;
-        let eta = match (status.record.started_at, counts.all_ended()) {
-            (Some(start), false) => eta_seconds(counts, now.micros_since(start)),
+        let eta = match (status.record.started_at, status.record.intent) {
+            (Some(start), Intent::Run) if !counts.all_ended() => {
+                eta_seconds(counts, now.micros_since(start))
+            }
+            // Of tasks that were cancelled nothing follows for the rest.
             _ => None,
         };
         ArrayView {

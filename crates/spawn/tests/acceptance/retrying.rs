@@ -118,6 +118,32 @@ fn a_task_in_backoff_says_when_it_is_due() {
 }
 
 #[test]
+fn what_is_retried_by_hand_runs_at_once_beside_a_task_in_backoff() {
+    let world = World::new();
+    let id = world.launch([
+        "--array",
+        "2",
+        "--retries",
+        "1",
+        "--backoff",
+        "1h",
+        "--backoff-max",
+        "1h",
+        "--no-retry-on",
+        "2",
+        "--user-data",
+        "[ $TASK_ATTEMPT = 2 ] || exit $((TASK_ARRAY_INDEX + 1))",
+    ]);
+    let counts = || world.json(["status", &id])["counts"].clone();
+    while counts()["failed"] != 1 || counts()["pending"] != 1 {}
+    world.ok(["retry", &id]);
+    while counts()["succeeded"] != 1 {}
+    assert_eq!(counts()["pending"], 1);
+    world.ok(["cancel", &id, "--yes"]);
+    world.wait(&id).expect_code(1);
+}
+
+#[test]
 fn after_too_many_failures_nothing_more_is_started_and_status_says_so() {
     let world = World::new();
     let id = world.launch([

@@ -93,7 +93,8 @@ fn cancelling_closes_pending_tasks_at_once_and_stops_running_ones() {
         std::thread::yield_now();
     }
     world.run(["cancel", &id]).expect_code(2);
-    world.ok(["cancel", &id, "--yes"]);
+    let told = world.json(["cancel", &id, "--yes"]);
+    assert!(told["eta_seconds"].is_null(), "{told}");
     let status = world.wait(&id).expect_code(1).json();
     assert_eq!(status["counts"]["cancelled"], 1_000_000);
     assert_eq!(status["state"], "cancelled");
