@@ -6,7 +6,7 @@
 //! ```
 //!
 //! After every step each answer, and all that can be read of the array it touched, must be the
-//! same in both. Besides, whatever the two agree on must keep the laws of [`laws`]: they are asked
+//! same in both. Besides, whatever the two agree on must keep the laws of `laws`: they are asked
 //! of the ledger's own answers. At the end of a history every array is run to its end, or its
 //! deadline passes: nothing is lost, and whoever waits for an array's end sees it.
 //! `PROPTEST_CASES` sets how many histories are played, whatever a test asks for.
