@@ -7,7 +7,6 @@ use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::Progress;
-use spawn_core::outcome::Cause;
 use spawn_core::task::Intent;
 use spawn_local::wire::client::{ArrayStatus, WorkerStatus};
 use spawn_ports::ledger::ArrayRecord;
@@ -97,12 +96,12 @@ pub struct ArrayView {
     pub workers: Vec<WorkerView>,
     /// The newest failures.
     pub failures: Vec<TaskView>,
-    /// Failures by what they have in common, the largest group first.
-    pub failure_groups: Vec<FailureGroupView>,
+    /// Failures by what they have in common, the largest group first; examples are indices.
+    pub failure_groups: Vec<FailureGroup>,
     /// How many of the newest failures were looked at for that.
     pub failures_grouped: u64,
-    /// AWS calls that failed in tasks which succeeded.
-    pub failed_calls: Vec<CallGroupView>,
+    /// AWS calls that failed in tasks which succeeded; examples are indices.
+    pub failed_calls: Vec<CallGroup>,
     /// What is wanted of the array.
     pub intent: Intent,
     /// The most tasks that may fail before nothing more is started.
@@ -143,13 +142,19 @@ impl ArrayView {
             failure_groups: status
                 .failure_groups
                 .iter()
-                .map(|group| FailureGroupView::new(group, &indices))
+                .map(|group| FailureGroup {
+                    examples: indices.all_at(&group.examples),
+                    ..group.clone()
+                })
                 .collect(),
             failures_grouped: status.failures_grouped,
             failed_calls: status
                 .call_groups
                 .iter()
-                .map(|group| CallGroupView::new(group, &indices))
+                .map(|group| CallGroup {
+                    examples: indices.all_at(&group.examples),
+                    ..group.clone()
+                })
                 .collect(),
             intent: status.record.intent,
             max_failures: indices.max_failures(),
@@ -165,69 +170,6 @@ impl ArrayView {
     /// Whether it ended with every task succeeded or skipped.
     pub fn is_well(&self) -> bool {
         self.line.counts.0.all_well()
-    }
-}
-
-/// Failed tasks that look alike.
-#[derive(Clone, Debug, Serialize)]
-pub struct FailureGroupView {
-    /// Why they failed.
-    pub cause: Cause,
-    /// Their exit code, if they exited.
-    pub exit_code: Option<i32>,
-    /// The signal that ended them, if one did.
-    pub signal: Option<i32>,
-    /// What one of them said last.
-    pub line: Option<String>,
-    /// How many there are.
-    pub count: u64,
-    /// Indices of the first few.
-    pub examples: Vec<u64>,
-}
-
-impl FailureGroupView {
-    fn new(group: &FailureGroup, indices: &Indices) -> FailureGroupView {
-        FailureGroupView {
-            cause: group.cause,
-            exit_code: group.exit_code,
-            signal: group.signal,
-            line: group.line.clone(),
-            count: group.count,
-            examples: group.examples.iter().map(|at| indices.at(*at)).collect(),
-        }
-    }
-}
-
-/// AWS calls that failed alike, in tasks that succeeded.
-#[derive(Clone, Debug, Serialize)]
-pub struct CallGroupView {
-    /// `s3`, `sqs`, `dynamodb`, ...
-    pub service: String,
-    /// The API operation.
-    pub operation: String,
-    /// The error code.
-    pub code: String,
-    /// What one of them was about.
-    pub resource: Option<String>,
-    /// Failed calls.
-    pub calls: u64,
-    /// Tasks that made them.
-    pub tasks: u64,
-    /// Indices of the first few of these tasks.
-    pub examples: Vec<u64>,
-}
-
-impl CallGroupView {
-    fn new(group: &CallGroup, indices: &Indices) -> CallGroupView {
-        CallGroupView {
-            service: group.service.clone(),
-            operation: group.operation.clone(),
-            code: group.code.clone(),
-            resource: group.resource.clone(),
-            calls: group.calls,
-            tasks: group.tasks,
-            examples: group.examples.iter().map(|at| indices.at(*at)).collect(),
-        }
     }
 }
 

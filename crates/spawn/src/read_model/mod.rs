@@ -9,7 +9,7 @@ mod stamp;
 mod story;
 mod task;
 
-pub use array::{ArrayLine, ArrayView, CallGroupView, CountsView, FailureGroupView};
+pub use array::{ArrayLine, ArrayView, CountsView};
 pub use plan::PlanView;
 pub use stamp::Stamp;
 pub use story::{AttemptView, StoryView};

@@ -77,6 +77,14 @@ impl Indices {
         index.unwrap_or(position)
     }
 
+    /// The indices at some positions.
+    pub fn all_at(&self, positions: &[u64]) -> Vec<u64> {
+        positions
+            .iter()
+            .map(|position| self.at(*position))
+            .collect()
+    }
+
     /// Whether indices rise with positions: not where several kinds of worker share the array.
     pub fn are_in_order(&self) -> bool {
         self.launch.as_ref().is_none_or(|l| l.lanes.is_empty())

@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::task::{Intent, TaskState};
 
 use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since};
-use crate::read_model::{ArrayView, CallGroupView, CountsView, FailureGroupView, ending, one_line};
+use crate::read_model::{ArrayView, CountsView, ending, one_line};
 
 /// Workers and failures shown before the rest is only counted.
 const SHOWN: usize = 8;
@@ -181,7 +182,7 @@ fn write_next(out: &mut impl Write, view: &ArrayView) -> io::Result<()> {
 }
 
 /// `9 x exit code 1: cannot open file-00017.csv (tasks 17, 18, 19, ...)`.
-pub fn failure_group(group: &FailureGroupView) -> String {
+pub fn failure_group(group: &FailureGroup) -> String {
     let how = ending(group.cause, group.exit_code, group.signal);
     let line = group
         .line
@@ -197,7 +198,7 @@ fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> i
     // A look for something that is not there may be just what the script wanted to know.
     let (looks, others): (Vec<_>, Vec<_>) = view.failed_calls.iter().partition(|c| is_look(c));
     for group in others.into_iter().chain(looks).take(SHOWN) {
-        let CallGroupView {
+        let CallGroup {
             service,
             operation,
             code,
@@ -224,7 +225,7 @@ fn write_failed_calls(out: &mut impl Write, view: &ArrayView, style: Style) -> i
 }
 
 /// Whether a call only asked for an object that does not exist.
-fn is_look(group: &CallGroupView) -> bool {
+fn is_look(group: &CallGroup) -> bool {
     group.operation == "HeadObject" && matches!(group.code.as_str(), "404" | "NoSuchKey")
 }
 
