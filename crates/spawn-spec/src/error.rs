@@ -285,6 +285,9 @@ impl ScriptProblem {
             Self::Missing if file.starts_with('~') => {
                 "`~` is not expanded after `@`; write `@$HOME/...`".into()
             }
+            Self::Missing if !script.starts_with('`') => {
+                "a relative path in a file is looked up from the directory of that file".into()
+            }
             Self::Missing => "a relative path is looked up from the current directory".into(),
             Self::CloudInit { .. } | Self::Windows { .. } => {
                 "write the steps as a script, starting with `#!/bin/bash`".into()

@@ -42,7 +42,7 @@ pub(crate) fn read<'a>(
     let origin = &given.origin;
     let script = match &given.value {
         ProgramGiven::Command(argv) => return read_command(argv, origin, along, ctx),
-        ProgramGiven::File(path) => script::from_file(path, &ctx.launch_dir)?,
+        ProgramGiven::File(path) => script::from_file(path, origin, &ctx.launch_dir)?,
         ProgramGiven::Stdin => {
             let bytes = (ctx.stdin)().map_err(|error| stdin_failed(&error))?;
             script::from_bytes(bytes, "the script on standard input")?

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
+use crate::origin::Origin;
 
 /// The largest script: 16 MiB.
 pub const MAX_SCRIPT_BYTES: usize = 16 << 20;
@@ -34,8 +35,12 @@ pub(crate) struct Script {
     pub path: Option<PathBuf>,
 }
 
-/// Reads a script from a file; `typed` is what the user wrote.
-pub(crate) fn from_file(typed: &Path, launch_dir: &Path) -> Result<Script, SpecError> {
+/// Reads a script from a file; `typed` is what the user wrote, and `origin` where.
+pub(crate) fn from_file(
+    typed: &Path,
+    origin: &Origin,
+    launch_dir: &Path,
+) -> Result<Script, SpecError> {
     let label = format!("`{}`", typed.display());
     let fail = |problem| refused(&label, problem);
     let path = launch_dir.join(typed);
@@ -44,7 +49,13 @@ pub(crate) fn from_file(typed: &Path, launch_dir: &Path) -> Result<Script, SpecE
     }
     let bytes = File::open(&path).and_then(read_limited);
     let bytes = bytes.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => fail(ScriptProblem::Missing),
+        io::ErrorKind::NotFound => match origin {
+            Origin::File(_) => {
+                let place = origin.with(typed.display()).to_string();
+                refused(&place, ScriptProblem::Missing)
+            }
+            _ => fail(ScriptProblem::Missing),
+        },
         kind => fail(ScriptProblem::Unreadable(kind)),
     })?;
     let file_name = typed

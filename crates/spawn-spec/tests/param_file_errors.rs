@@ -446,6 +446,21 @@ fn other_endings() {
 }
 
 #[test]
+fn a_script_that_a_file_names_and_that_is_not_there_is_told_with_its_line() {
+    let file = "params: [{b: 1}]\nuser_data: \"@gone.sh\"\n";
+    let place = Place::with(&[("below/p.yaml", file)]);
+    let error = place.launch("--param-file below/p.yaml").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "below/p.yaml:2:12: `user_data: below/gone.sh`: no such file"
+    );
+    assert_eq!(
+        error.hint.as_deref(),
+        Some("a relative path in a file is looked up from the directory of that file")
+    );
+}
+
+#[test]
 fn what_is_no_file_of_text() {
     let place = Place::with(&[("x.sh", "echo\n")]);
     let write = |name: &str, bytes: &[u8]| fs::write(place.dir.path().join(name), bytes).unwrap();
