@@ -98,6 +98,7 @@ impl Desk {
                 log_offset,
                 progress,
                 load,
+                stopping,
             } => {
                 let known = agent
                     .running
@@ -109,6 +110,7 @@ impl Desk {
                     since: known.map_or(now.0, |known| known.since),
                     progress,
                     load,
+                    stopping,
                 });
                 if let Some(array) = self.arrays.get_mut(&agent.array) {
                     array.failed_starts = 0;
@@ -181,9 +183,9 @@ impl Desk {
             return Ok(());
         };
         let array = self.arrays.get(&agent.array);
-        let Some(most) = array
+        let Some((most, before)) = array
             .filter(|a| a.intent == Intent::Run)
-            .and_then(|a| a.submission.launch.max_failures)
+            .and_then(|a| Some((a.submission.launch.max_failures?, a.failures_before)))
         else {
             return Ok(());
         };
@@ -191,7 +193,8 @@ impl Desk {
         let Some(record) = ledger.array(&id)? else {
             return Ok(());
         };
-        match most.exceeded_by(record.counts.failed, record.counts.total()) {
+        let failed = record.counts.failed.saturating_sub(before);
+        match most.exceeded_by(failed, record.counts.total()) {
             true => self.close_array(ledger, &id, Intent::Halted, None, now),
             false => Ok(()),
         }
@@ -337,7 +340,6 @@ impl Desk {
             }
             if let Some(lane) = array.lanes.get_mut(agent.lane as usize) {
                 lane.parked.retain(|(p, _)| *p != peer);
-                lane.asleep_until = None;
             }
             if !agent.built && !agent.broken {
                 let log = self.home.host_log();
@@ -354,7 +356,14 @@ impl Desk {
             }
         }
         self.failed_calls.forget(agent.id);
-        ledger.end_agent(agent.id, now)?;
+        let handed_back = ledger.end_agent(agent.id, now)?;
+        // One that left since nothing was due must not wake the next one to find the same.
+        if (!agent.retired || !handed_back.is_empty())
+            && let Some(array) = self.arrays.get_mut(&agent.array)
+            && let Some(lane) = array.lanes.get_mut(agent.lane as usize)
+        {
+            lane.asleep_until = None;
+        }
         Ok(())
     }
 

@@ -37,6 +37,9 @@ pub struct LiveArray {
     pub waiters: Vec<Waiter>,
     /// Agents in a row that ended before they were ready.
     pub failed_starts: u32,
+    /// Failed tasks that do not count against `--max-failures`: they failed before somebody had the
+    /// array go on.
+    pub failures_before: u64,
     /// Why nothing is started, if so.
     pub held_up: Option<String>,
     /// When to try again all the same; `None` if that would be of no use.
@@ -110,10 +113,18 @@ impl LiveArray {
             slots: BTreeSet::new(),
             waiters: Vec::new(),
             failed_starts: 0,
+            failures_before: 0,
             held_up: None,
             retry_start_at: None,
         };
         array.refresh(record);
+        let most = array.submission.launch.max_failures;
+        let (failed, total) = (record.counts.failed, record.counts.total());
+        if record.intent == Intent::Run && most.is_some_and(|most| most.exceeded_by(failed, total))
+        {
+            // It would have been halted, had it not been opened again since.
+            array.failures_before = failed;
+        }
         Ok(array)
     }
 
@@ -214,6 +225,14 @@ impl LiveArray {
         now.plus_millis(self.ttl_notice_millis(u64::MAX)) >= self.deadline
     }
 
+    /// The first of the times that something waits for, of those that had not come when the host last
+    /// looked, which may be in the past by now: what came due in between is still to be served.
+    pub fn next_nap_end(&self, looked_at: UnixMicros) -> Option<UnixMicros> {
+        let naps = self.lanes.iter().map(|lane| lane.asleep_until);
+        let naps = naps.chain([self.retry_start_at]).flatten();
+        naps.filter(|at| *at > looked_at).min()
+    }
+
     /// The lane that wants another agent most, if any would find something to do.
     pub fn neediest_lane(&self, now: UnixMicros) -> Option<u32> {
         let is_open = self.intent == Intent::Run
@@ -257,4 +276,71 @@ pub fn next_to_serve<'a>(
     }
     let (array, lane) = neediest.filter(|_| sharing < cores)?;
     Some((&array.id, lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use spawn_core::counts::Counts;
+    use spawn_core::index_set::IndexSet;
+    use spawn_ports::ledger::{LaneCounts, NewArray};
+    use spawn_spec::{LaunchSpec, Program};
+
+    use super::*;
+
+    fn array(counts: Counts, max_failures: Option<&str>) -> LiveArray {
+        let launch: LaunchSpec = serde_json::from_value(serde_json::json!({
+            "name": "job",
+            "indices": IndexSet::first(10).unwrap(),
+            "program": Program::Command { argv: vec!["true".into()] },
+            "ttl_ms": 3_600_000,
+            "max_failures": max_failures,
+        }))
+        .unwrap();
+        let submission = serde_json::json!({"launch": launch, "shell_env": [], "path": ""});
+        let record = ArrayRecord {
+            submitted: NewArray {
+                id: "array-20260127-abc123".parse().unwrap(),
+                name: "job".into(),
+                spec: submission.to_string(),
+                total: 10,
+                budgets: Default::default(),
+                deadline: UnixMicros(i64::MAX),
+                lanes: Vec::new(),
+            },
+            created_at: UnixMicros(0),
+            started_at: None,
+            ended_at: None,
+            intent: Intent::Run,
+            lanes: vec![LaneCounts {
+                pending: counts.pending,
+                running: counts.running,
+            }],
+            counts,
+            interrupted: 0,
+            workers_lost: 0,
+        };
+        LiveArray::new(&record).unwrap()
+    }
+
+    #[test]
+    fn what_came_due_since_the_host_looked_is_not_slept_over() {
+        let mut array = array(Counts::untouched(10), None);
+        assert_eq!(array.next_nap_end(UnixMicros(0)), None);
+        array.lanes[0].asleep_until = Some(UnixMicros(500));
+        array.retry_start_at = Some(UnixMicros(900));
+        // The host looked at 400, and it may be any time after that.
+        assert_eq!(array.next_nap_end(UnixMicros(400)), Some(UnixMicros(500)));
+        assert_eq!(array.next_nap_end(UnixMicros(500)), Some(UnixMicros(900)));
+        assert_eq!(array.next_nap_end(UnixMicros(900)), None);
+    }
+
+    #[test]
+    fn failures_of_before_a_retry_do_not_halt_an_array_that_a_new_host_takes_up() {
+        let mut counts = Counts::untouched(10);
+        counts.pending = 5;
+        counts.failed = 5;
+        assert_eq!(array(counts, Some("2")).failures_before, 5);
+        assert_eq!(array(counts, Some("5")).failures_before, 0);
+        assert_eq!(array(counts, None).failures_before, 0);
+    }
 }

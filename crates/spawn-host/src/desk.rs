@@ -69,6 +69,8 @@ pub(crate) struct Desk {
     /// Set while agents are given time to stop their scripts before the host ends.
     pub(crate) draining_until: Option<Instant>,
     pub(crate) closing: bool,
+    /// When the round's messages were taken in: what came due after that is not served yet.
+    pub(crate) looked_at: UnixMicros,
     pub(crate) boot: String,
     /// Set while the ledger has no room to be written to.
     pub(crate) shortage: Option<Shortage>,
@@ -320,9 +322,7 @@ impl Desk {
             if array.unfinished > 0 && array.intent == Intent::Run {
                 wake = wake.min(until(array.deadline));
             }
-            let naps = array.lanes.iter().map(|l| l.asleep_until);
-            let naps = naps.chain([array.retry_start_at]);
-            for at in naps.flatten().filter(|at| *at > now) {
+            if let Some(at) = array.next_nap_end(self.looked_at) {
                 wake = wake.min(until(at));
             }
             let reads = |w: &&Waiter| w.stale && !self.peers.is_backed_up(w.peer);

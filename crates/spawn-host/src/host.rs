@@ -114,6 +114,7 @@ impl Host {
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
             draining_until: None,
             closing: false,
+            looked_at: wall_clock::now(),
             boot: spawn_local::sandbox::processes::boot_id(),
             shortage: None,
             refused_for_room: None,
@@ -210,6 +211,7 @@ impl Host {
         let now = wall_clock::now();
         let judged_at = self.round_began;
         let desk = &mut self.desk;
+        desk.looked_at = now;
         let due = desk.arrays_past_deadline(now);
         let silent = !desk.silent_agents(judged_at).is_empty();
         let quiet = round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && !silent;

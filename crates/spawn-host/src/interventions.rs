@@ -4,19 +4,23 @@
 use std::collections::BTreeSet;
 
 use spawn_core::array_id::ArrayId;
+use spawn_core::index_set::IndexSet;
 use spawn_core::moment::UnixMicros;
-use spawn_core::outcome::StopCause;
+use spawn_core::outcome::{Cause, StopCause};
 use spawn_core::task::{Intent, TaskState};
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::wire::agent::ToAgent;
 use spawn_local::wire::client::{Answer, Interrupted, Refusal, ToldWorker};
 use spawn_local::worker_name;
-use spawn_ports::ledger::{Ledger, LedgerError, Reopen};
+use spawn_ports::ledger::{Ledger, LedgerError, Reopen, TaskQuery, TaskRow};
 
 use crate::agents::Agent;
 use crate::arrays::LiveArray;
 use crate::desk::Desk;
 use crate::peers::PeerId;
+
+/// Tasks read at a time.
+const PAGE: u32 = 10_000;
 
 fn refused(kind: Refusal, message: String) -> Answer {
     Answer::Refused { kind, message }
@@ -30,6 +34,7 @@ impl Desk {
         id: Option<&ArrayId>,
         which: &Interrupted,
         notice_ms: u64,
+        now: UnixMicros,
     ) -> Result<Answer, LedgerError> {
         let found = match (which, id) {
             (Interrupted::Worker(name), _) => self.worker_named(name, id),
@@ -50,13 +55,41 @@ impl Desk {
         };
         self.peers.send(peer, &stop);
         let agent = &self.agents[&peer];
+        let position = match which {
+            Interrupted::Position(position) => Some(*position),
+            Interrupted::Worker(_) => agent.running.map(|running| running.position),
+        };
+        let already = agent.running.and_then(|running| running.stopping);
+        let kill_at = now.plus_millis(notice_ms).0 / 1000;
         Ok(Answer::Told(ToldWorker {
             array: agent.array.clone(),
             slot: agent.slot,
-            position: match which {
-                Interrupted::Position(position) => Some(*position),
-                Interrupted::Worker(_) => agent.running.map(|running| running.position),
+            position,
+            // Of two ends the earlier counts, and of two causes the graver.
+            kill_at_ms: already.map_or(kill_at, |stop| stop.kill_at_ms.min(kill_at)),
+            already: already.map(|stop| stop.cause),
+            runs_again: match position {
+                Some(position) => {
+                    let is_graver = already.is_some_and(|s| s.cause > StopCause::Interrupted);
+                    !is_graver && self.may_run_again(ledger, peer, position)?
+                }
+                None => true,
             },
+        }))
+    }
+
+    /// Whether a task that is interrupted now is given another attempt.
+    fn may_run_again(
+        &self,
+        ledger: &mut SqliteLedger,
+        peer: PeerId,
+        position: u64,
+    ) -> Result<bool, LedgerError> {
+        let id = &self.agents[&peer].array;
+        let spent = ledger.task(id, position)?.map(|row| row.spent.interrupted);
+        let record = ledger.array(id)?;
+        Ok(spent.zip(record).is_some_and(|(spent, record)| {
+            record.intent == Intent::Run && spent < record.submitted.budgets.interrupted
         }))
     }
 
@@ -109,7 +142,7 @@ impl Desk {
                 Err(refused(
                     Refusal::Failed,
                     format!(
-                        "several workers are called `{name}`: of {}",
+                        "several workers are called `{name}`, of {}; name one by its task, `spawn interrupt ID --task INDEX`",
                         arrays.join(", ")
                     ),
                 ))
@@ -150,12 +183,18 @@ impl Desk {
         if let Some(array) = self.arrays.get_mut(id) {
             array.refresh(&record);
         }
+        let mut too_late = 0;
         for (peer, agent) in &self.agents {
             if agent.array == *id {
                 self.peers.send(*peer, &ToAgent::Extend { by_ms });
+                let stopping = agent.running.and_then(|running| running.stopping);
+                too_late += u32::from(stopping.is_some_and(|s| s.cause == StopCause::Ttl));
             }
         }
-        Ok(Answer::Extended(Box::new(record)))
+        Ok(Answer::Extended {
+            record: Box::new(record),
+            too_late,
+        })
     }
 
     /// Runs ended tasks again, in the array they belong to.
@@ -189,6 +228,10 @@ impl Desk {
             true => before.submitted.deadline,
             false => now.plus_millis(ttl_ms.unwrap_or(array.submission.launch.ttl_ms)),
         };
+        let which = match which {
+            Reopen::Failed if before.counts.cancelled > 0 => &with_halted(ledger, id)?,
+            which => which,
+        };
         let reopened = ledger.reopen(id, which, deadline, now);
         if let Ok(1..) = reopened
             && let Some(record) = ledger.array(id)?
@@ -196,6 +239,7 @@ impl Desk {
             array.refresh(&record);
             array.held_up = None;
             array.failed_starts = 0;
+            array.failures_before = record.counts.failed;
             for lane in &mut array.lanes {
                 // What was reopened is due, however long others still wait.
                 lane.asleep_until = None;
@@ -204,4 +248,31 @@ impl Desk {
         self.arrays.insert(id.clone(), array);
         reopened.map(Answer::Reopened)
     }
+}
+
+/// What failed, and what was not started because of it: a retry takes up both.
+fn with_halted(ledger: &mut SqliteLedger, id: &ArrayId) -> Result<Reopen, LedgerError> {
+    let mut positions = Vec::new();
+    for state in [TaskState::Failed, TaskState::Cancelled] {
+        let mut from = 0;
+        loop {
+            let query = TaskQuery {
+                from,
+                limit: PAGE,
+                state: Some(state),
+            };
+            let rows = ledger.tasks(id, query)?;
+            let is_halted = |row: &&TaskRow| {
+                let cause = row.ending.as_ref().map(|ending| ending.cause);
+                state == TaskState::Failed || cause == Some(Cause::Halted)
+            };
+            positions.extend(rows.iter().filter(is_halted).map(|row| row.position));
+            match rows.last() {
+                Some(last) if rows.len() == PAGE as usize => from = last.position + 1,
+                _ => break,
+            }
+        }
+    }
+    positions.sort_unstable();
+    Ok(IndexSet::from_indices(positions).map_or(Reopen::Failed, Reopen::Positions))
 }

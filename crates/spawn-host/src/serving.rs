@@ -77,7 +77,7 @@ impl Desk {
                 id,
                 which,
                 notice_ms,
-            } => self.interrupt(ledger, id.as_ref(), &which, notice_ms)?,
+            } => self.interrupt(ledger, id.as_ref(), &which, notice_ms, now)?,
             Request::Extend { id, by_ms } => self.extend(ledger, &id, by_ms, now)?,
             Request::Retry { id, which, ttl_ms } => self.retry(ledger, &id, &which, ttl_ms, now)?,
             Request::Close {

@@ -62,7 +62,12 @@ pub(crate) fn read<'a>(
 /// `--user-data process.sh` would run a command of that name, which nobody means.
 fn refuse_file_name(text: &str, origin: &Origin, launch_dir: &Path) -> Result<(), SpecError> {
     let one_word = !text.contains(char::is_whitespace) && !text.is_empty();
-    match one_word && launch_dir.join(text).is_file() {
+    // A path in a file starts from that file's directory.
+    let base = match origin {
+        Origin::File(origin) => launch_dir.join(&*origin.file),
+        _ => launch_dir.join("-"),
+    };
+    match one_word && base.with_file_name(text).is_file() {
         true => {
             let (origin, text) = (origin.clone(), text.to_owned());
             Err(SpecErrorKind::ForgottenAt { origin, text }.into())

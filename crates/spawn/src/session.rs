@@ -264,13 +264,14 @@ impl Session {
     }
 
     /// Gives an array more time. Asked once only: twice would be twice the time.
-    pub fn extend(&mut self, id: &ArrayId, by: Duration) -> Result<ArrayRecord, CliError> {
+    /// With it, how many scripts had been told before that their time is over.
+    pub fn extend(&mut self, id: &ArrayId, by: Duration) -> Result<(ArrayRecord, u32), CliError> {
         let request = Request::Extend {
             id: id.clone(),
             by_ms: millis(by),
         };
         match self.client.ask(&request)? {
-            Answer::Extended(record) => Ok(*record),
+            Answer::Extended { record, too_late } => Ok((*record, too_late)),
             _ => Err(HostError::Protocol.into()),
         }
     }

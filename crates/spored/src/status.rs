@@ -10,9 +10,10 @@ use spawn_core::observed::Progress;
 use spawn_core::outcome::{Status, StopCause};
 use spawn_local::sandbox::processes;
 use spawn_local::wall_clock;
+use spawn_local::wire::agent::Stopping;
 
 use crate::progress;
-use crate::task_files::{EXTENDED, SAID, STOPPING, Stopping, TIMEOUT, TTL_END};
+use crate::task_files::{EXTENDED, SAID, STOPPING, TIMEOUT, TTL_END};
 
 /// A task, as its own script may see it. Times are seconds.
 #[derive(Debug, Serialize)]

@@ -4,9 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use spawn_core::outcome::StopCause;
-
 /// The variable that names the control directory of a task.
 pub const CONTROL: &str = "SPAWN_CONTROL";
 /// The variable that says when the worker's TTL ends: milliseconds since 1970.
@@ -22,15 +19,6 @@ pub const PROGRESS: &str = "progress";
 pub const STOPPING: &str = "stopping";
 /// The file that the agent makes when the TTL is extended: the new [`TTL_END`].
 pub const EXTENDED: &str = "ttl_end";
-
-/// What the agent says of a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stopping {
-    /// Why.
-    pub cause: StopCause,
-    /// When everything is killed: milliseconds since 1970.
-    pub kill_at_ms: i64,
-}
 
 /// Not inside a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

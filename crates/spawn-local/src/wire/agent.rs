@@ -64,6 +64,8 @@ pub enum FromAgent {
         progress: Option<Progress>,
         /// What it uses at this moment, once that was looked at.
         load: Option<Load>,
+        /// Its stop, if it is being stopped.
+        stopping: Option<Stopping>,
     },
     /// Nothing new; it is still there.
     Heartbeat,
@@ -77,6 +79,15 @@ pub enum FromAgent {
         /// Of what, and for what.
         why: String,
     },
+}
+
+/// A stop that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Why.
+    pub cause: StopCause,
+    /// When everything is killed: milliseconds since 1970.
+    pub kill_at_ms: i64,
 }
 
 /// What a task's processes use.

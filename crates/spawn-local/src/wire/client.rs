@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::observed::Progress;
+use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_ports::ledger::{
     AgentRecord, ArrayRecord, AttemptRow, NewArray, Reopen, TaskQuery, TaskRow,
 };
 
-use crate::wire::agent::{Isolation, Load};
+use crate::wire::agent::{Isolation, Load, Stopping};
 
 /// From a command. Each gets one [`Answer`], but for [`Request::Wait`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,8 +137,13 @@ pub enum Answer {
     Story(Box<Story>),
     /// Answers `Interrupt`: the worker that was told.
     Told(ToldWorker),
-    /// Answers `Extend`: the array with its new deadline.
-    Extended(Box<ArrayRecord>),
+    /// Answers `Extend`.
+    Extended {
+        /// The array with its new deadline.
+        record: Box<ArrayRecord>,
+        /// Scripts that had been told before that their time is over.
+        too_late: u32,
+    },
     /// Answers `Retry`: how many tasks run again.
     Reopened(u64),
     /// Answers `MissingBuckets`.
@@ -241,6 +247,8 @@ pub struct RunningTask {
     pub progress: Option<Progress>,
     /// What it used when that was last looked at.
     pub load: Option<Load>,
+    /// Its stop, if it is being stopped.
+    pub stopping: Option<Stopping>,
 }
 
 /// Which worker is interrupted.
@@ -262,6 +270,12 @@ pub struct ToldWorker {
     pub slot: u32,
     /// The task that it runs, if it is known.
     pub position: Option<u64>,
+    /// When everything of it is killed at the latest: milliseconds since 1970.
+    pub kill_at_ms: i64,
+    /// Why it was being stopped already, if it was.
+    pub already: Option<StopCause>,
+    /// Whether its task is given another attempt.
+    pub runs_again: bool,
 }
 
 /// Everything about one task.

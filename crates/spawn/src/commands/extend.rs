@@ -7,7 +7,7 @@ use spawn_core::duration::Span;
 use super::Exit;
 use crate::error::CliError;
 use crate::read_model::{ArrayLine, Stamp};
-use crate::render::{Output, human_seconds};
+use crate::render::{Output, counted, human_seconds};
 use crate::session::Session;
 
 /// Give an array more time than its `--ttl`
@@ -34,11 +34,17 @@ pub struct Args {
 /// Runs `spawn extend`.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let (mut session, id) = Session::find(&args.array)?;
-    let record = session.extend(&id, args.by.as_duration())?;
+    let (record, too_late) = session.extend(&id, args.by.as_duration())?;
     let line = ArrayLine::new(&record);
     if output.json {
         output.write_json(&line)?;
         return Ok(Exit::Ok);
+    }
+    if too_late > 0 {
+        let scripts = counted(too_late.into(), "script");
+        output.warn(&format!(
+            "{scripts} had been told before that the time is over, and will fail; `spawn retry {id}` runs such tasks again"
+        ));
     }
     let now = Stamp(spawn_local::wall_clock::now());
     output.write(|out| {

@@ -5,12 +5,15 @@ use std::io::Write;
 use serde::Serialize;
 use spawn_core::array_id::ArrayId;
 use spawn_core::duration::Span;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::StopCause;
+use spawn_local::wall_clock;
 use spawn_local::wire::client::{Interrupted, ToldWorker};
 
 use super::Exit;
 use crate::error::CliError;
-use crate::read_model::Indices;
-use crate::render::Output;
+use crate::read_model::{Indices, Stamp, stop_reason};
+use crate::render::{Output, human_seconds};
 use crate::session::Session;
 
 /// Interrupt a worker, as the end of spot capacity would
@@ -48,7 +51,12 @@ struct Told {
     array_id: ArrayId,
     worker: String,
     task: Option<u64>,
-    notice_seconds: f64,
+    /// When everything of it is killed at the latest.
+    kill_at: Stamp,
+    /// Why it was being stopped already, if it was.
+    was_stopping: Option<StopCause>,
+    /// Whether its task is given another attempt.
+    runs_again: bool,
 }
 
 /// Runs `spawn interrupt`.
@@ -87,6 +95,9 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         array: array_id,
         slot,
         position,
+        kill_at_ms,
+        already,
+        runs_again,
     } = told;
     let record = session.status(&array_id)?.record;
     let indices = Indices::of(&record);
@@ -98,7 +109,9 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
                 .unwrap_or_else(|| args.target.clone()),
         },
         task: position.map(|position| indices.at(position)),
-        notice_seconds: notice.as_secs_f64(),
+        kill_at: Stamp(UnixMicros(kill_at_ms * 1000)),
+        was_stopping: already,
+        runs_again,
         array_id,
     };
     if output.json {
@@ -106,16 +119,27 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     }
     output.write(|out| {
-        let Told { worker, task, .. } = &told;
-        let style = output.style;
-        let notice = args.notice;
-        writeln!(out, "{} has {notice} to end", style.strong(worker))?;
-        if let Some(task) = task {
-            writeln!(out, "  its task {task} goes back and runs again by itself")?;
-            let id = &told.array_id;
-            writeln!(out, "\n  spawn explain {id} --task {task}")?;
+        let worker = output.style.strong(&told.worker);
+        let left = told.kill_at.seconds_since(Stamp(wall_clock::now()));
+        let left = human_seconds(left);
+        match told.was_stopping {
+            None => writeln!(out, "{worker} has {left} to end")?,
+            Some(cause) => {
+                let why = stop_reason(cause);
+                writeln!(
+                    out,
+                    "{worker} was being stopped already ({why}); it has {left} to end"
+                )?;
+            }
         }
-        Ok(())
+        let Some(task) = told.task else {
+            return Ok(());
+        };
+        match told.runs_again {
+            true => writeln!(out, "  its task {task} goes back and runs again by itself")?,
+            false => writeln!(out, "  its task {task} is not given another attempt")?,
+        }
+        writeln!(out, "\n  spawn explain {} --task {task}", told.array_id)
     })?;
     Ok(Exit::Ok)
 }

@@ -17,8 +17,9 @@ use crate::session::Session;
 /// Run tasks that ended again
 ///
 /// The same array, the same script and files; every attempt so far stays in its
-/// history. Without `--tasks`, all that failed, those too that the TTL ended.
-/// An array that has ended gets its TTL anew.
+/// history. Without `--tasks`, all that failed, those too that the TTL ended,
+/// and those that `--max-failures` kept from starting; it counts anew. An array
+/// that has ended gets its TTL anew.
 ///
 /// Examples:
 ///
@@ -79,7 +80,10 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     output.write(|out| {
         let shown = output.style.strong(id.as_str());
         match (tasks, &args.tasks) {
-            (0, None) => writeln!(out, "{shown}: no task has failed; nothing to run again"),
+            (0, None) => writeln!(
+                out,
+                "{shown}: no task has failed; `--tasks` runs others again"
+            ),
             (0, Some(_)) => writeln!(out, "{shown}: none of these tasks has ended yet"),
             (n, _) => {
                 let verb = if n == 1 { "runs" } else { "run" };

@@ -7,6 +7,7 @@ use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::Progress;
+use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
 use spawn_local::wire::client::{ArrayStatus, WorkerStatus};
 use spawn_ports::ledger::ArrayRecord;
@@ -198,6 +199,10 @@ pub struct WorkerView {
     pub memory_bytes: Option<u64>,
     /// Processors at work for its task.
     pub cpus: Option<f64>,
+    /// Why its script is being stopped, if it is.
+    pub stopping: Option<StopCause>,
+    /// When everything of its task is killed, if it is being stopped.
+    pub kill_at: Option<Stamp>,
 }
 
 impl WorkerView {
@@ -217,6 +222,9 @@ impl WorkerView {
             last_update: Stamp(status.agent.last_update),
             progress: running.and_then(|task| task.progress),
             memory_bytes: running.and_then(|task| Some(task.load?.memory_bytes)),
+            stopping: running.and_then(|task| Some(task.stopping?.cause)),
+            kill_at: running
+                .and_then(|task| Some(Stamp(UnixMicros(task.stopping?.kill_at_ms * 1000)))),
             cpus: running.and_then(|task| Some(task.load?.milli_cpus as f64 / 1000.0)),
         }
     }

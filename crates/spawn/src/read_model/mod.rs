@@ -13,4 +13,4 @@ pub use array::{ArrayLine, ArrayView, CountsView};
 pub use plan::PlanView;
 pub use stamp::Stamp;
 pub use story::{AttemptView, StoryView};
-pub use task::{Indices, TaskView, ending, one_line};
+pub use task::{Indices, TaskView, ending, one_line, stop_reason};

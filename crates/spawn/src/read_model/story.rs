@@ -5,7 +5,7 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::{Budgets, Spent};
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::{FailedCall, Progress};
-use spawn_core::outcome::Cause;
+use spawn_core::outcome::{Cause, StopCause};
 use spawn_core::task::Intent;
 use spawn_local::home::Home;
 use spawn_local::wire::agent::Load;
@@ -40,6 +40,10 @@ pub struct StoryView {
     pub progress: Option<Progress>,
     /// What it uses, if it runs.
     pub load: Option<Load>,
+    /// Why it is being stopped, if it is.
+    pub stopping: Option<StopCause>,
+    /// When everything of it is killed, if it is being stopped.
+    pub kill_at: Option<Stamp>,
     /// Why it does not run, if it waits.
     pub waiting: Option<Waiting>,
     /// The host's clock.
@@ -98,6 +102,7 @@ impl StoryView {
         let indices = Indices::with_rows(record, home);
         let position = story.task.row.position;
         let row = indices.row(indices.at(position));
+        let stopping = story.running.and_then(|running| running.stopping);
         StoryView {
             array_id: record.submitted.id.clone(),
             array_name: record.submitted.name.clone(),
@@ -116,6 +121,8 @@ impl StoryView {
                 .collect(),
             progress: story.running.and_then(|running| running.progress),
             load: story.running.and_then(|running| running.load),
+            stopping: stopping.map(|stop| stop.cause),
+            kill_at: stopping.map(|stop| Stamp(UnixMicros(stop.kill_at_ms * 1000))),
             waiting: story.waiting,
             now: Stamp(UnixMicros(story.now)),
             task: TaskView::new(&story.task, &indices),

@@ -4,7 +4,7 @@ use serde::Serialize;
 use spawn_core::index_set::IndexSet;
 use spawn_core::max_failures::MaxFailures;
 use spawn_core::observed::FailedCall;
-use spawn_core::outcome::Cause;
+use spawn_core::outcome::{Cause, StopCause};
 use spawn_core::task::TaskState;
 use spawn_local::home::Home;
 use spawn_local::rows::{Row, Rows};
@@ -264,5 +264,15 @@ pub fn ending(cause: Cause, exit_code: Option<i32>, signal: Option<i32>) -> Stri
         (Cause::Ttl, ..) => "ran past --ttl".to_owned(),
         (Cause::Halted, ..) => "not started, too many had failed".to_owned(),
         _ => cause.word().to_owned(),
+    }
+}
+
+/// Why a script is being stopped, in a few words.
+pub fn stop_reason(cause: StopCause) -> &'static str {
+    match cause {
+        StopCause::Interrupted => "interrupted",
+        StopCause::Timeout => "past --timeout",
+        StopCause::Ttl => "past --ttl",
+        StopCause::Cancelled => "cancelled",
     }
 }

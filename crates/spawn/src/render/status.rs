@@ -6,7 +6,7 @@ use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::task::{Intent, TaskState};
 
 use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since};
-use crate::read_model::{ArrayView, CountsView, ending, one_line};
+use crate::read_model::{ArrayView, CountsView, ending, one_line, stop_reason};
 
 /// Workers and failures shown before the rest is only counted.
 const SHOWN: usize = 8;
@@ -125,6 +125,17 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
         ]);
     }
     table.write(out, "  ")?;
+    for worker in view.workers.iter().take(SHOWN) {
+        if let (Some(cause), Some(kill_at)) = (worker.stopping, worker.kill_at) {
+            let left = human_seconds(kill_at.seconds_since(view.now));
+            let why = stop_reason(cause);
+            let worker = worker.worker;
+            writeln!(
+                out,
+                "  worker {worker} is being stopped ({why}), killed in {left}"
+            )?;
+        }
+    }
     if view.workers.len() > SHOWN {
         writeln!(
             out,
@@ -137,7 +148,15 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
 
 fn write_failures(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
     let failed = view.line.counts.0.failed;
-    writeln!(out, "  {}", style.bad(&counted(failed, "failure")))?;
+    let title = match failed > view.failures_grouped && view.failures_grouped > 0 {
+        true => format!(
+            "{}, the newest {} of them:",
+            counted(failed, "failure"),
+            view.failures_grouped
+        ),
+        false => counted(failed, "failure"),
+    };
+    writeln!(out, "  {}", style.bad(&title))?;
     for group in view.failure_groups.iter().take(SHOWN) {
         writeln!(out, "    {}", failure_group(group))?;
     }

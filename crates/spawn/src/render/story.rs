@@ -8,7 +8,7 @@ use spawn_core::task::{Intent, TaskState};
 use spawn_local::wire::client::Waiting;
 
 use super::{Style, counted, human_bytes, human_seconds};
-use crate::read_model::{AttemptView, Stamp, StoryView, ending, one_line};
+use crate::read_model::{AttemptView, Stamp, StoryView, ending, one_line, stop_reason};
 
 /// Writes everything that is known of a task.
 pub fn write_story(out: &mut impl Write, story: &StoryView, style: Style) -> io::Result<()> {
@@ -54,7 +54,7 @@ pub fn write_story(out: &mut impl Write, story: &StoryView, style: Style) -> io:
     if task.state == TaskState::Failed {
         writeln!(out, "  spawn retry {id} --tasks {index}")?;
     }
-    if task.state == TaskState::Running {
+    if task.state == TaskState::Running && story.stopping.is_none() {
         writeln!(out, "  spawn interrupt {id} --task {index}")?;
     }
     Ok(())
@@ -156,6 +156,11 @@ fn now(story: &StoryView) -> Vec<String> {
     }
     if let Some(progress) = &story.progress {
         lines.push(format!("says it has done {progress}"));
+    }
+    if let (Some(cause), Some(kill_at)) = (story.stopping, story.kill_at) {
+        let left = human_seconds(kill_at.seconds_since(story.now));
+        let why = stop_reason(cause);
+        lines.push(format!("is being stopped ({why}), killed in {left}"));
     }
     if let Some(load) = &story.load {
         lines.push(format!(

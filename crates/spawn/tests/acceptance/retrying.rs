@@ -245,3 +245,80 @@ fn retry_takes_an_array_up_again_that_its_ttl_or_its_failures_ended() {
         (&"failed".into(), &"ttl".into())
     );
 }
+
+#[test]
+fn a_retry_after_too_many_failures_takes_up_what_was_not_started_and_counts_anew() {
+    let world = World::new();
+    let gate = crate::shared::directory();
+    let go = format!("GO={}", gate.path().join("go").display());
+    let id = world.launch([
+        "--array",
+        "30",
+        "--max-concurrent",
+        "1",
+        "--max-failures",
+        "1",
+        "--env",
+        &go,
+        "--user-data",
+        "[ -e $GO ] || [ $TASK_ARRAY_INDEX = 0 ]",
+    ]);
+    let status = world.wait(&id).expect_code(1).json();
+    assert_eq!(status["counts"]["failed"], 2);
+    assert_eq!(status["counts"]["cancelled"], 27);
+    // One of them alone: the failures of before do not halt it again.
+    assert_eq!(world.json(["retry", &id, "--tasks", "9"])["tasks"], 1);
+    world.wait(&id).expect_code(1);
+    assert_eq!(
+        world.json(["tasks", &id, "--from", "9"])[0]["cause"],
+        "exit"
+    );
+    std::fs::write(gate.path().join("go"), "").unwrap();
+    assert_eq!(world.json(["retry", &id])["tasks"], 29);
+    let status = world.wait(&id).expect_code(0).json();
+    assert_eq!(status["counts"]["succeeded"], 30);
+    assert_eq!(
+        world.json(["tasks", &id])[0]["attempt"],
+        1,
+        "what succeeded stays"
+    );
+}
+
+#[test]
+fn while_tasks_wait_out_a_backoff_no_worker_is_started_in_vain() {
+    let world = World::new();
+    let launch = || {
+        world.launch([
+            "--retries",
+            "1",
+            "--backoff",
+            "1h",
+            "--backoff-max",
+            "1h",
+            "--user-data",
+            "exit 1",
+        ])
+    };
+    let (first, second) = (launch(), launch());
+    let waits = |id: &str| world.json(["explain", id])["waiting"]["backoff"].is_object();
+    while !(waits(&first) && waits(&second)) {
+        std::thread::yield_now();
+    }
+    let logs = |id: &str| {
+        let dir = world.home.join("arrays").join(id).join("logs");
+        std::fs::read_dir(dir).unwrap().count()
+    };
+    // Questions are rounds of the host: each would have started one more.
+    for _ in 0..50 {
+        world.ok(["status", &first]);
+    }
+    assert!(
+        logs(&first) <= 2 && logs(&second) <= 2,
+        "{} {}",
+        logs(&first),
+        logs(&second)
+    );
+    for id in [first, second] {
+        world.ok(["cancel", &id, "--yes"]);
+    }
+}

@@ -10,20 +10,20 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::outcome::StopCause;
 use spawn_core::pace::{HAND_BACK_AFTER, Pace};
-use spawn_core::supervise::{Action, Supervisor};
+use spawn_core::supervise::Action;
 use spawn_core::task::Token;
 use spawn_local::rows::Rows;
 use spawn_local::sandbox::{Departing, Program, Sandbox, ToInit, World};
 use spawn_local::task_log::TaskLog;
 use spawn_local::wall_clock;
-use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
+use spawn_local::wire::agent::{FromAgent, Job, Stopping, ToAgent};
 use spawn_local::wire::frames::{self, Inbox};
 use spawn_ports::ledger::{ClaimedTask, Commit};
 
 use super::attempt::Attempt;
 use super::environment;
 use super::output::Output;
-use crate::task_files::{EXTENDED, STOPPING, Stopping, replace};
+use crate::task_files::{EXTENDED, STOPPING, replace};
 
 /// Outcomes wait at most this long for a turn while a task runs.
 const COMMIT_WITHIN: Duration = Duration::from_millis(20);
@@ -186,11 +186,13 @@ impl Agent {
         let Some(current) = &mut self.current else {
             return Ok(());
         };
+        let mut has_stopped = false;
         while let Some(action) = current.supervisor.tick(now) {
             apply(action, self.sandbox.as_ref())?;
-            if action == Action::TermLeader {
-                note_stop(&self.world, &current.supervisor, now);
-            }
+            has_stopped |= action == Action::TermLeader;
+        }
+        if has_stopped {
+            return self.note_stop(now);
         }
         let ran = now.saturating_sub(current.began);
         if ran >= ANNOUNCE_AFTER && !current.announced {
@@ -306,9 +308,32 @@ impl Agent {
             if let Some(action) = current.supervisor.stop(cause, notice, now) {
                 apply(action, self.sandbox.as_ref())?;
             }
-            note_stop(&self.world, &current.supervisor, now);
+            return self.note_stop(now);
         }
         Ok(())
+    }
+
+    /// Tells the task, by `spored status`, and the host of the stop that is under way.
+    fn note_stop(&mut self, now: Duration) -> io::Result<()> {
+        let under_way = self
+            .current
+            .as_ref()
+            .and_then(|c| c.supervisor.stop_under_way());
+        let Some((cause, kill_at)) = under_way else {
+            return Ok(());
+        };
+        let left = kill_at.saturating_sub(now).as_millis() as u64;
+        let stopping = Stopping {
+            cause,
+            kill_at_ms: wall_clock::now().plus_millis(left).0 / 1000,
+        };
+        let content = serde_json::to_vec(&stopping).unwrap_or_default();
+        // Without the file `spored status` shows no stop, and that is all.
+        let _ = replace(&self.world.control.join(STOPPING), &content);
+        if let Some(current) = &mut self.current {
+            current.watch.stopping = Some(stopping);
+        }
+        self.announce()
     }
 
     /// The array, and with it this worker, may live longer. A stop that has begun goes on.
@@ -360,19 +385,6 @@ impl Agent {
             self.say(&FromAgent::Release { token, positions })?;
         }
         Ok(())
-    }
-}
-
-/// For `spored status` only: without the file it shows no stop.
-fn note_stop(world: &World, supervisor: &Supervisor, now: Duration) {
-    if let Some((cause, kill_at)) = supervisor.stop_under_way() {
-        let left = kill_at.saturating_sub(now).as_millis() as u64;
-        let stopping = Stopping {
-            cause,
-            kill_at_ms: wall_clock::now().plus_millis(left).0 / 1000,
-        };
-        let content = serde_json::to_vec(&stopping).unwrap_or_default();
-        let _ = replace(&world.control.join(STOPPING), &content);
     }
 }
 

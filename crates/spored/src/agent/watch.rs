@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use spawn_core::observed::Progress;
 use spawn_local::sandbox::processes;
-use spawn_local::wire::agent::{FromAgent, Load};
+use spawn_local::wire::agent::{FromAgent, Load, Stopping};
 
 use super::event_loop::Agent;
 use crate::progress;
@@ -22,6 +22,8 @@ pub struct Watch {
     next_load: Duration,
     progress: Option<Progress>,
     load: Option<Load>,
+    /// Its stop, if it is being stopped.
+    pub stopping: Option<Stopping>,
     /// Processor time that was used, in microseconds, and when.
     cpu_seen: (Duration, u64),
 }
@@ -34,6 +36,7 @@ impl Watch {
             next_load: began + LOOK_EVERY,
             progress: None,
             load: None,
+            stopping: None,
             cpu_seen: (began, 0),
         }
     }
@@ -94,6 +97,7 @@ impl Agent {
             log_offset: current.log_offset,
             progress: current.watch.progress,
             load: current.watch.load,
+            stopping: current.watch.stopping,
         };
         self.say(&running)
     }
