@@ -48,13 +48,16 @@ fn launches_that_race_start_one_host_and_all_their_arrays_run() {
             let status = world.wait(id).expect_code(0).json();
             assert_eq!(status["counts"]["succeeded"], 3);
         }
-        assert_eq!(world.json(["list"]).as_array().unwrap().len(), racers);
+        assert_eq!(
+            world.json(["list", "--all"]).as_array().unwrap().len(),
+            racers
+        );
     }
 }
 
 /// Whatever is listed is whole and comes to its end; whatever is not left nothing.
 fn assert_whole_arrays(world: &World) -> usize {
-    let listed = world.json(["list"]);
+    let listed = world.json(["list", "--all"]);
     let listed = listed.as_array().unwrap();
     for array in listed {
         let id = array["array_id"].as_str().unwrap();

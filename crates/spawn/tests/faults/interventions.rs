@@ -206,3 +206,67 @@ fn a_worker_that_stays_is_interrupted_by_its_name() {
         assert_eq!(first, "saved\n");
     }
 }
+
+/// A script that stays after TERM until everything is killed.
+const STUBBORN: &str = "trap 'echo asked' TERM\nwhile :; do read -r _ < /dev/tcp/127.0.0.1/$PORT || read -t 0.05 -r _ <> <(:); done\n";
+
+/// Launches the stubborn script as one task with these flags, and waits until it runs.
+fn stubborn(world: &World, gate: &mut Gate, flags: &[&str]) -> String {
+    let port = format!("PORT={}", gate.port());
+    let common = ["--env", &port, "--user-data", STUBBORN];
+    let id = world.launch(flags.iter().chain(&common));
+    gate.await_task();
+    id
+}
+
+#[test]
+fn a_stop_under_way_is_shown_and_a_second_interruption_says_what_is_left() {
+    let world = World::new();
+    let mut gate = Gate::new();
+    let id = stubborn(&world, &mut gate, &[]);
+    let told = world.json(["interrupt", &id, "--task", "0", "--notice", "50s"]);
+    assert_eq!(told["runs_again"], true);
+    assert!(told["was_stopping"].is_null(), "{told}");
+    let worker = || world.json(["status", &id])["workers"][0].clone();
+    until("the stop is known", || !worker()["stopping"].is_null());
+    assert_eq!(worker()["stopping"], "interrupted");
+    let text = world.ok(["status", &id]);
+    assert!(
+        text.contains("is being stopped (interrupted), killed in"),
+        "{text}"
+    );
+    let story = world.ok(["explain", &id]);
+    assert!(story.contains("is being stopped (interrupted)"), "{story}");
+    assert!(!story.contains("spawn interrupt"), "{story}");
+    // Of two ends the earlier counts, and that is what is said.
+    let again = world.json(["interrupt", &id, "--task", "0", "--notice", "10m"]);
+    assert_eq!(again["was_stopping"], "interrupted");
+    assert_eq!(again["kill_at"], worker()["kill_at"]);
+    world.ok(["terminate", &id, "--yes"]);
+    let status = world.wait(&id).expect_code(1).json();
+    assert_eq!(status["counts"]["cancelled"], 1);
+}
+
+#[test]
+fn an_interruption_that_ends_a_task_for_good_says_so() {
+    let world = World::new();
+    let mut gate = Gate::new();
+    let id = stubborn(&world, &mut gate, &["--max-interruptions", "0"]);
+    let out = world.ok(["interrupt", &id, "--task", "0", "--notice", "1s"]);
+    assert!(out.contains("is not given another attempt"), "{out}");
+    world.wait(&id).expect_code(1);
+}
+
+#[test]
+fn an_extension_that_comes_too_late_for_a_script_says_so() {
+    let world = World::new();
+    let mut gate = Gate::new();
+    let id = stubborn(&world, &mut gate, &["--ttl", "8s"]);
+    until("its time runs out", || {
+        world.json(["status", &id])["workers"][0]["stopping"] == "ttl"
+    });
+    let late = world.run(["extend", &id, "1h"]).expect_code(0);
+    assert!(late.err().contains("spawn retry"), "{late}");
+    world.wait(&id).expect_code(1);
+    assert_eq!(world.json(["tasks", &id])[0]["cause"], "ttl");
+}

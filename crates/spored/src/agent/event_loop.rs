@@ -322,6 +322,11 @@ impl Agent {
         let Some((cause, kill_at)) = under_way else {
             return Ok(());
         };
+        if let Some(current) = &mut self.current
+            && current.watch.noted.replace((cause, kill_at)) == Some((cause, kill_at))
+        {
+            return Ok(());
+        }
         let left = kill_at.saturating_sub(now).as_millis() as u64;
         let stopping = Stopping {
             cause,

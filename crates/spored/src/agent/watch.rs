@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use spawn_core::observed::Progress;
+use spawn_core::outcome::StopCause;
 use spawn_local::sandbox::processes;
 use spawn_local::wire::agent::{FromAgent, Load, Stopping};
 
@@ -24,6 +25,8 @@ pub struct Watch {
     load: Option<Load>,
     /// Its stop, if it is being stopped.
     pub stopping: Option<Stopping>,
+    /// The stop that `stopping` tells of, by the agent's own clock.
+    pub noted: Option<(StopCause, Duration)>,
     /// Processor time that was used, in microseconds, and when.
     cpu_seen: (Duration, u64),
 }
@@ -37,6 +40,7 @@ impl Watch {
             progress: None,
             load: None,
             stopping: None,
+            noted: None,
             cpu_seen: (began, 0),
         }
     }
