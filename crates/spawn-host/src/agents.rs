@@ -110,10 +110,11 @@ impl Desk {
                     progress,
                     load,
                 });
-                if known.is_some()
-                    && let Some(array) = self.arrays.get_mut(&agent.array)
-                {
-                    array.news();
+                if let Some(array) = self.arrays.get_mut(&agent.array) {
+                    array.failed_starts = 0;
+                    if known.is_some() {
+                        array.news();
+                    }
                 }
             }
             FromAgent::Heartbeat => {}
@@ -346,6 +347,10 @@ impl Desk {
                         log.display()
                     )
                 });
+                if array.held_up.is_some() {
+                    // What ended them may have been somebody else, and be over.
+                    array.retry_start_at = Some(now.plus_millis(SHORTAGE_PAUSE_MILLIS));
+                }
             }
         }
         self.failed_calls.forget(agent.id);

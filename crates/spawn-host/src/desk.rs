@@ -4,6 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -48,6 +49,8 @@ pub(crate) struct Desk {
     pub(crate) spare: Option<Spare>,
     /// Directories of agents whose process has not ended yet.
     pub(crate) ending: HashMap<i32, PathBuf>,
+    /// Threads that remove the directories of agents which are gone.
+    pub(crate) removals: Vec<JoinHandle<()>>,
     pub(crate) agent_program: PathBuf,
     pub(crate) endpoint: EndpointHandle,
     pub(crate) endpoint_port: u16,
@@ -400,8 +403,10 @@ impl Desk {
                         group.remove_when_empty();
                     }
                 };
+                self.removals.retain(|removal| !removal.is_finished());
                 // Without a thread it is left to the next host.
-                let _ = std::thread::Builder::new().spawn(removal);
+                self.removals
+                    .extend(std::thread::Builder::new().spawn(removal));
             }
         }
     }

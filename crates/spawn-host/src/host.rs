@@ -99,6 +99,7 @@ impl Host {
             agents: HashMap::new(),
             spare: None,
             ending: HashMap::new(),
+            removals: Vec::new(),
             agent_program,
             endpoint,
             endpoint_port,
@@ -277,6 +278,9 @@ impl Host {
             Ok(())
         });
         self.desk.reap(WaitPidFlag::empty());
+        for removal in self.desk.removals {
+            let _ = removal.join();
+        }
         ended
     }
 }

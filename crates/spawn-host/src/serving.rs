@@ -168,13 +168,16 @@ impl Desk {
         id: &ArrayId,
     ) -> Result<ArrayStatus, LedgerError> {
         let record = known(ledger.array(id)?, id)?;
+        let now = wall_clock::now();
         let mut workers = Vec::new();
         for agent in self.agents.values().filter(|a| a.array == *id) {
-            if let Some(record) = ledger.agent(agent.id)? {
-                let running = agent.running;
+            if let Some(mut record) = ledger.agent(agent.id)? {
+                // The ledger knows of claims and commits only; agents say more than that.
+                let silent = agent.heard.elapsed().as_micros() as i64;
+                record.last_update = record.last_update.max(UnixMicros(now.0 - silent));
                 workers.push(WorkerStatus {
                     agent: record,
-                    running,
+                    running: agent.running,
                 });
             }
         }
@@ -195,12 +198,13 @@ impl Desk {
             held_up: self
                 .arrays
                 .get(id)
-                .filter(|a| a.unfinished > 0)
+                // Where nothing waits, nothing is held up.
+                .filter(|a| a.lanes.iter().any(|lane| lane.pending > 0))
                 .and_then(|a| match &self.shortage {
                     Some(shortage) => Some(shortage.why.clone()),
                     None => a.held_up.clone(),
                 }),
-            now: wall_clock::now().0,
+            now: now.0,
             record,
         })
     }

@@ -67,7 +67,8 @@ impl Desk {
             };
         }
         let array = self.arrays.get(&record.submitted.id);
-        if let Some(why) = array.and_then(|a| a.held_up.clone()) {
+        let short = self.shortage.as_ref().map(|shortage| shortage.why.clone());
+        if let Some(why) = short.or_else(|| array.and_then(|a| a.held_up.clone())) {
             return Waiting::HeldUp { why };
         }
         if record.intent == Intent::Run && array.is_some_and(|a| a.is_running_out(now)) {

@@ -221,9 +221,12 @@ pub(crate) fn check_parameter(
         }
         Some(Likeness::Maybe(meant)) => {
             let label = &file.label;
-            warnings.push(format!(
-                "{label}:{at}: `{key}` is taken for a parameter; the setting is `{meant}`"
-            ));
+            let warning =
+                format!("{label}:{at}: `{key}` is taken for a parameter; the setting is `{meant}`");
+            // A key of `defaults` comes by as one of its rows too.
+            if !warnings.contains(&warning) {
+                warnings.push(warning);
+            }
             Ok(())
         }
     }

@@ -276,6 +276,10 @@ fn program(
         _ => {
             let expected = "a list of words, or one text that bash reads";
             let words = file.texts(entry, expected)?;
+            if words.iter().all(|word| word.trim().is_empty()) {
+                let key = entry.key.clone();
+                return Err(file.refuse(entry.node.at, FileProblem::NoValue { key, expected }));
+            }
             Ok(ProgramGiven::Command(match entry.node.value {
                 Value::List(_) => words,
                 _ => ["bash", "-c"]

@@ -276,6 +276,11 @@ fn names_that_are_not_for_parameters_are_withheld_with_a_warning() {
         found.warnings,
         ["p.yaml:1:11: `Region` is taken for a parameter; the setting is `region`"]
     );
+    let found = launch("p.yaml", "defaults: {Region: x}\nparams: [{a: 1}]\n");
+    assert_eq!(
+        found.warnings,
+        ["p.yaml:1:12: `Region` is taken for a parameter; the setting is `region`"]
+    );
 }
 
 #[test]

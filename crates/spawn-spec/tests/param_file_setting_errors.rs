@@ -165,6 +165,12 @@ fn settings_in_a_file() {
         ),
         (
             "p.yaml",
+            "command: \" \"\nparams: [{b: 1}]\n",
+            "p.yaml:1:10: `command` has no value; expected a list of words, or one text that bash reads",
+            "",
+        ),
+        (
+            "p.yaml",
             "provider: ec2\nparams: [{b: 1}]\n",
             "p.yaml:1:1: `provider` is not known here; expected it in `defaults`",
             "",

@@ -100,7 +100,7 @@ impl Sandbox {
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags | libc::SIGCHLD, 0, 0, 0, 0) };
         match pid {
             0 => init::main(theirs, isolation, hostname, program, only),
-            -1 => Err(io::Error::last_os_error()),
+            -1 => Err(no_namespace(io::Error::last_os_error())),
             pid => Ok(Sandbox {
                 init: Pid::from_raw(pid as i32),
                 link,
@@ -147,6 +147,15 @@ impl Sandbox {
         self.close()?;
         end_descendants();
         Ok(())
+    }
+}
+
+/// The kernel says that there is no space where its limit of namespaces is reached. Nobody makes room
+/// there: it is as if they were not allowed.
+fn no_namespace(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC) => io::Error::other("the machine allows no more namespaces"),
+        _ => error,
     }
 }
 

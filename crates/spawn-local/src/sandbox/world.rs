@@ -242,7 +242,7 @@ fn enter_namespaces() -> Result<(), WorldError> {
     let (uid, gid) = (geteuid(), getegid());
     if unshare(CloneFlags::CLONE_NEWNS).is_err() {
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
-            .map_err(|e| failed("enter a user namespace")(of_namespaces(e)))?;
+            .map_err(|e| failed("enter a user namespace")(super::no_namespace(e.into())))?;
         for (file, content) in [
             ("/proc/self/setgroups", "deny".to_owned()),
             ("/proc/self/uid_map", format!("{uid} {uid} 1")),
@@ -260,15 +260,6 @@ fn enter_namespaces() -> Result<(), WorldError> {
         None::<&str>,
     )
     .map_err(failed("make mounts private"))
-}
-
-/// Here `ENOSPC` speaks of a limit of namespaces (`user.max_user_namespaces`), which may well be 0 for
-/// good, and not of a disk.
-fn of_namespaces(errno: nix::errno::Errno) -> io::Error {
-    match errno {
-        nix::errno::Errno::ENOSPC => io::Error::other("the limit of namespaces is reached"),
-        other => other.into(),
-    }
 }
 
 fn mount_new(kind: &str, at: &Path, options: &str) -> Result<(), WorldError> {

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use spawn_core::array_id::ArrayId;
 use spawn_core::duration::Span;
-use spawn_core::index_set::IndexSet;
+use spawn_core::index_set::{IndexErrorKind, IndexSet};
 use spawn_ports::ledger::Reopen;
 
 use super::Exit;
@@ -59,12 +59,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         Some(text) => {
             let record = session.status(&id)?.record;
             let indices = Indices::of(&record);
-            let wrong = |message: String| CliError::Usage {
-                message: format!("`--tasks`: {message}"),
-                hint: Some(format!("the array has the indices {}", indices.shown())),
-            };
-            let picked = IndexSet::parse_subset(text, &indices.set(record.submitted.total))
-                .map_err(|e| wrong(e.to_string()))?;
+            let whole = indices.set(record.submitted.total);
+            let picked = IndexSet::parse_subset(text, &whole).map_err(|e| CliError::Usage {
+                message: e.to_string(),
+                hint: (!matches!(e.kind, IndexErrorKind::NotInArray { .. }))
+                    .then(|| format!("the array has the indices {}", indices.shown())),
+            })?;
             Reopen::Positions(indices.positions(&picked))
         }
     };

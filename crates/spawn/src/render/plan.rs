@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use spawn_core::duration::Span;
+use spawn_core::max_failures::MaxFailures;
 
 use super::{Style, counted};
 use crate::read_model::PlanView;
@@ -56,7 +57,11 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
         )?;
     }
     if let Some(most) = plan.max_failures {
-        writeln!(out, "  halts    when more than {most} tasks have failed")?;
+        let most = match most {
+            MaxFailures::Tasks(most) => counted(most, "task"),
+            MaxFailures::Percent(most) => format!("{most}% of the tasks"),
+        };
+        writeln!(out, "  halts    when more than {most} failed")?;
     }
     if plan.has_rows {
         writeln!(out, "  given    each task its row of the parameter file")?;

@@ -58,7 +58,7 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
         let label = style.warn("halted ");
         writeln!(
             out,
-            "  {label}  more than --max-failures {most} tasks failed; nothing more was started"
+            "  {label}  more tasks failed than --max-failures {most} allows; nothing more was started"
         )?;
     }
     if !view.workers.is_empty() && !view.has_ended() {
@@ -73,7 +73,7 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
         writeln!(out)?;
         write_failed_calls(out, view, style)?;
     }
-    Ok(())
+    write_next(out, view)
 }
 
 /// `100 in all: 40 succeeded, 2 failed, 8 running, 50 pending`.
@@ -155,15 +155,27 @@ fn write_failures(out: &mut impl Write, view: &ArrayView, style: Style) -> io::R
         };
         writeln!(out, "    {rest} more {why}")?;
     }
+    Ok(())
+}
+
+/// The next command to type, where something went wrong.
+fn write_next(out: &mut impl Write, view: &ArrayView) -> io::Result<()> {
+    let has_failed = view.line.counts.0.failed > 0;
+    if !has_failed && view.failed_calls.is_empty() {
+        return Ok(());
+    }
     let id = view.line.array_id.as_str();
     writeln!(out)?;
-    let first = view.failure_groups.first().and_then(|g| g.examples.first());
-    if let Some(first) = first {
+    let failure = view.failure_groups.iter().flat_map(|g| &g.examples);
+    let doubtful = view.failed_calls.iter().flat_map(|g| &g.examples);
+    if let Some(first) = failure.chain(doubtful).next() {
         writeln!(out, "  spawn explain {id} --task {first}")?;
     }
-    writeln!(out, "  spawn tasks {id} --state failed")?;
-    if view.has_ended() {
-        writeln!(out, "  spawn retry {id}")?;
+    if has_failed {
+        writeln!(out, "  spawn tasks {id} --state failed")?;
+        if view.has_ended() {
+            writeln!(out, "  spawn retry {id}")?;
+        }
     }
     Ok(())
 }

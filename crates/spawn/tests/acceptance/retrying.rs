@@ -135,7 +135,10 @@ fn after_too_many_failures_nothing_more_is_started_and_status_says_so() {
     assert_eq!(status["counts"]["cancelled"], 997);
     assert_eq!(status["state"], "failed");
     let text = world.run(["status", &id]).expect_code(0).out();
-    assert!(text.contains("more than --max-failures 2"), "{text}");
+    assert!(
+        text.contains("more tasks failed than --max-failures 2"),
+        "{text}"
+    );
     assert!(
         text.contains("3 x exit code 9: no (tasks 2, 1, 0)"),
         "{text}"

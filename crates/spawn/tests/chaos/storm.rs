@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::dice::Dice;
 use crate::executions::{Executions, Peaceful, Record, WILFUL, peaceful, script};
 use crate::mischief::Mischief;
-use crate::processes::{left_behind, until};
+use crate::processes::{until, until_nothing_is_left};
 use crate::shared;
 use crate::support::World;
 
@@ -15,9 +15,16 @@ use crate::support::World;
 ///
 /// With retries of the script's own failures (`--retries 3 --backoff 0s`), set
 /// [`RETRIES`] to how many.
-const BUDGETS: &[&str] = &[];
+const BUDGETS: &[&str] = &[
+    "--retries",
+    "3",
+    "--backoff",
+    "0s",
+    "--max-interruptions",
+    "1000",
+];
 /// How often a task that fails by itself, or whose script is killed, runs again.
-const RETRIES: u32 = 0;
+const RETRIES: u32 = 3;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -113,9 +120,7 @@ fn storm(seed: u64, mark: &str, kind: &[&str], settings: &[(&'static str, &str)]
     };
     after.check(&waited.json(), waited.code);
     world.ok(["local", "stop", "--yes"]);
-    until("nothing is left behind", || {
-        left_behind(&world, &id).is_empty()
-    });
+    until_nothing_is_left(&world, &id);
 }
 
 /// What is there to judge when all has ended.

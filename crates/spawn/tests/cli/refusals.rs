@@ -203,7 +203,16 @@ fn what_an_array_does_not_have_is_named() {
             "no worker `no-such-worker`",
         ),
         (&["extend", "last", "1h"], 1, "spawn retry"),
-        (&["retry", "last", "--tasks", "5"], 2, "0-1"),
+        (
+            &["retry", "last", "--tasks", "5"],
+            2,
+            "error: `--tasks 5`: the array has no index 5; its indices are 0-1",
+        ),
+        (
+            &["retry", "last", "--tasks", "x"],
+            2,
+            "hint: the array has the indices 0-1",
+        ),
     ];
     for (args, code, says) in table {
         world.run(*args).expect_code(*code).expect_err(says);

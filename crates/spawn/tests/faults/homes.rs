@@ -230,8 +230,22 @@ fn a_full_disk_holds_an_array_up_and_loses_nothing() {
     assert_ne!(launch.code, 0, "{launch}");
     assert!(launch.err().contains("space"), "{launch}");
     disk.free();
+    for _ in 0..3 {
+        let before = ran();
+        until("tasks go on", || ran() > before + 20);
+        disk.fill();
+        until("it is held up again", || {
+            world.json(["status", &id])["held_up"].is_string()
+        });
+        disk.free();
+    }
     let status = world.wait(&id).expect_code(0).json();
     assert_eq!(status["counts"]["succeeded"], 300, "{status}");
+    let text = fs::read_to_string(place.path().join("ran")).unwrap();
+    let mut executions: Vec<&str> = text.lines().collect();
+    executions.sort_unstable();
+    let repeated = executions.windows(2).find(|pair| pair[0] == pair[1]);
+    assert_eq!(repeated, None, "an attempt ran twice");
     for task in [0, 150, 299] {
         assert_eq!(
             world.ok(["logs", &id, "--task", &task.to_string()]),

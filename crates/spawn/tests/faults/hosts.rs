@@ -242,3 +242,40 @@ fn an_agent_alone_that_sleeps_past_its_lease_commits_nothing() {
     assert_eq!(story["attempts"][0]["cause"], "worker_lost", "{story}");
     assert_eq!(world.ok(["logs", &id, "--task", "0"]), "attempt 2\n");
 }
+
+#[test]
+fn a_task_whose_workers_are_lost_again_and_again_fails_in_the_end() {
+    let world = World::new();
+    let id = world.launch(["--", "sleep", "86491.25"]);
+    let mut last = 0;
+    // An agent that takes over while its predecessor is being killed may be killed with it.
+    while last < 11 {
+        until("the task runs again, or has failed", || {
+            let newest = of_array(&id).iter().map(|process| process.attempt).max();
+            let goes_on = newest.is_some_and(|attempt| attempt > last);
+            last = newest.unwrap_or(0).max(last);
+            if world.json(["tasks", &id])[0]["state"] == "failed" {
+                last = 11;
+            }
+            goes_on || last == 11
+        });
+        signal("KILL", &agents(&world));
+    }
+    let status = world.wait(&id).expect_code(1).json();
+    assert_eq!(status["workers_lost"], 11, "{status}");
+    let story = world.json(["explain", &id, "--task", "0"]);
+    assert_eq!(story["cause"], "worker_lost", "{story}");
+    assert_eq!(story["attempt"], 11, "{story}");
+    let budgets = story["retries"].as_array().unwrap();
+    let lost = budgets
+        .iter()
+        .find(|b| b["cause"] == "worker_lost")
+        .unwrap();
+    assert_eq!((&lost["spent"], &lost["allowed"]), (&10.into(), &10.into()));
+    // None of it was the script's own failure.
+    assert!(
+        budgets
+            .iter()
+            .all(|b| b["cause"] == "worker_lost" || b["spent"] == 0)
+    );
+}

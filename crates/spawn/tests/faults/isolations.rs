@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::processes::{left_behind, of_array, until};
+use crate::processes::{of_array, until_nothing_is_left};
 use crate::support::{Gate, Output, World};
 
 /// The ordinary user.
@@ -179,7 +179,7 @@ fn nothing_is_left_behind(world: World) {
         assert_eq!(status["workers_lost"], 0, "{status}");
         assert_eq!(of_array(&id), []);
         world.ok(["local", "stop", "--yes"]);
-        until("nothing is left", || left_behind(&world, &id).is_empty());
+        until_nothing_is_left(&world, &id);
     }
 }
 

@@ -8,6 +8,7 @@ mod shared;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clocks;
 mod failed_calls;
 mod homes;
 mod hosts;

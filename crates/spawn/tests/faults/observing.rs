@@ -35,6 +35,8 @@ fn a_running_task_shows_how_far_it_is_and_what_it_uses() {
     assert_eq!(worker["progress"]["total"], 10, "{worker}");
     assert_eq!(worker["hostname"], "steps-w0", "{worker}");
     assert!(worker["cpus"].as_f64() >= Some(0.0), "{worker}");
+    let heard = worker["last_update"].as_str();
+    assert!(heard > worker["task_started_at"].as_str(), "{worker}");
     let text = world.ok(["status", &id]);
     assert!(text.contains("3/10"), "{text}");
     gate.open();
@@ -93,5 +95,51 @@ fn failures_are_shown_by_what_they_have_in_common() {
         "spawn explain",
     ] {
         assert!(text.contains(part), "no `{part}` in {text}");
+    }
+}
+
+#[test]
+fn a_task_sees_its_own_limits_and_an_extension_that_came_before_it() {
+    let world = World::new();
+    world.write(
+        "rows.yaml",
+        "defaults: {timeout: 50m, ttl: 2h}\nparams: [{timeout: 20m}, {x: 1}]\n",
+    );
+    let rows = world.launch([
+        "--param-file",
+        "rows.yaml",
+        "--user-data",
+        "spored status --json",
+    ]);
+    world.wait(&rows).expect_code(0);
+    let seen = |id: &str, task: &str| -> serde_json::Value {
+        serde_json::from_str(&world.ok(["logs", id, "--task", task])).unwrap()
+    };
+    assert_eq!(seen(&rows, "0")["timeout_seconds"], 1200.0);
+    assert_eq!(seen(&rows, "1")["timeout_seconds"], 3000.0);
+
+    let mut gate = Gate::new();
+    let script = format!(
+        "[ $TASK_ARRAY_INDEX != 0 ] || {}\nspored status --json",
+        gate.script()
+    );
+    world.write("job.sh", script);
+    let id = world.launch([
+        "--array",
+        "2",
+        "--workers",
+        "1",
+        "--ttl",
+        "1h",
+        "--user-data",
+        "@job.sh",
+    ]);
+    gate.await_task();
+    world.ok(["extend", &id, "1h"]);
+    gate.open();
+    world.wait(&id).expect_code(0);
+    for task in ["0", "1"] {
+        let left = seen(&id, task)["ttl_left_seconds"].as_f64();
+        assert!(left > Some(3700.0), "task {task}: {left:?}");
     }
 }

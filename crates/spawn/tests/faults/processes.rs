@@ -115,8 +115,22 @@ pub fn peak_memory(pid: u32) -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// Waits until a world that has ended has left nothing behind.
+#[track_caller]
+pub fn until_nothing_is_left(world: &World, id: &str) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        let left = left_behind(world, id);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < limit, "left behind: {left:#?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// What a world left behind on the machine: processes, directories of workers, control groups.
-pub fn left_behind(world: &World, id: &str) -> Vec<String> {
+fn left_behind(world: &World, id: &str) -> Vec<String> {
     let home = world.home.to_str().expect("homes are text");
     let mut left: Vec<String> = Vec::new();
     for process in of_array(id) {

@@ -91,6 +91,12 @@ impl World {
             .with("PATH", "/usr/local/bin:/usr/bin:/bin")
     }
 
+    /// The same world, with the programs in `dir` instead of those that were built.
+    pub fn with_programs(mut self, dir: PathBuf) -> World {
+        self.programs = dir;
+        self
+    }
+
     /// The same world, with all its programs run through another, as `nice` would be.
     pub fn through<S: Into<String>>(mut self, prefix: impl IntoIterator<Item = S>) -> World {
         self.prefix = prefix.into_iter().map(Into::into).collect();

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use spawn_local::rows::Row;
 use spawn_local::sandbox::world::find_program;
 use spawn_local::sandbox::{BorrowedPipe, Program, World};
-use spawn_local::wall_clock;
 use spawn_local::wire::agent::Job;
 use spawn_local::worker_name;
 
@@ -69,12 +68,6 @@ pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Pro
     set("PATH", &path);
     set("PWD", &world.work.display().to_string());
     set(CONTROL, &world.control.display().to_string());
-    let ttl_end =
-        wall_clock::now().plus_millis(job.worker_ttl_ms.unwrap_or(u64::MAX).min(job.ttl_ms));
-    set(TTL_END, &(ttl_end.0 / 1000).to_string());
-    if let Some(ms) = job.timeout_ms {
-        set(TIMEOUT, &ms.to_string());
-    }
     for prefix in ["TASK", "JOB"] {
         set(&format!("{prefix}_ARRAY_SIZE"), &size);
         set(&format!("{prefix}_ARRAY_ID"), job.array.as_str());
@@ -108,10 +101,21 @@ fn c_string(text: String) -> Result<CString, String> {
 ///
 /// The session token takes no part in authentication: it tells the embedded endpoint which task
 /// calls, so that calls that failed can be shown beside the task's outcome.
-pub fn task_vars(index: u64, attempt: u32, worker: &str, caller: &str, row: &Row) -> Vec<u8> {
+pub fn task_vars(
+    index: u64,
+    attempt: u32,
+    worker: &str,
+    caller: &str,
+    ttl_end_ms: i64,
+    timeout_ms: Option<u64>,
+    row: &Row,
+) -> Vec<u8> {
     let mut vars = format!(
-        "TASK_ARRAY_INDEX={index}\0JOB_ARRAY_INDEX={index}\0TASK_ATTEMPT={attempt}\0TASK_WORKER={worker}\0AWS_SESSION_TOKEN={caller}\0"
+        "TASK_ARRAY_INDEX={index}\0JOB_ARRAY_INDEX={index}\0TASK_ATTEMPT={attempt}\0TASK_WORKER={worker}\0AWS_SESSION_TOKEN={caller}\0{TTL_END}={ttl_end_ms}\0"
     );
+    if let Some(ms) = timeout_ms {
+        vars.push_str(&format!("{TIMEOUT}={ms}\0"));
+    }
     for (name, value) in &row.vars {
         vars.push_str(name);
         vars.push('=');

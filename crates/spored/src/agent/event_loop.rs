@@ -321,15 +321,14 @@ impl Agent {
             return;
         };
         let end = self.end_of_life(began);
+        let end_ms = self.clock_millis(end);
         if let Some(current) = &mut self.current
             && current.supervisor.move_limit(StopCause::Ttl, end)
         {
-            let left = end.saturating_sub(self.origin.elapsed());
-            let end = wall_clock::now().plus_millis(left.as_millis() as u64).0 / 1000;
             // For `spored status` only: without the file it shows the old time.
             let _ = replace(
                 &self.world.control.join(EXTENDED),
-                end.to_string().as_bytes(),
+                end_ms.to_string().as_bytes(),
             );
         }
     }

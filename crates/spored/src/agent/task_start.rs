@@ -66,7 +66,7 @@ impl Agent {
             watch: Watch::new(now),
         };
         self.output.begin();
-        match self.launch(token, &task, row) {
+        match self.launch(token, &task, row, now) {
             Ok(()) => {}
             Err(LaunchError::Shortage(why)) => {
                 self.queue.push_front((token, task));
@@ -136,6 +136,7 @@ impl Agent {
         token: Token,
         task: &ClaimedTask,
         row: Result<Row, String>,
+        began: Duration,
     ) -> Result<(), LaunchError> {
         let row = row?;
         let program = self.program.as_ref().map_err(Clone::clone)?;
@@ -150,20 +151,22 @@ impl Agent {
             position: task.position,
             token,
         };
-        let vars = environment::task_vars(index, task.attempt, &worker, &caller.to_string(), &row);
+        let vars = environment::task_vars(
+            index,
+            task.attempt,
+            &worker,
+            &caller.to_string(),
+            self.clock_millis(self.end_of_life(began)),
+            row.timeout_ms.or(self.job.timeout_ms),
+            &row,
+        );
         if let Some(sandbox) = &self.sandbox {
             let told = sandbox.tell(&ToInit::Run(&vars));
             return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
         }
         let open = |only| {
             let opened = Sandbox::open(self.world.isolation, &worker, program, only);
-            opened.map_err(|e| match e.raw_os_error() {
-                // The limit of namespaces may be 0 for good; where some were had it is a shortage.
-                Some(libc::ENOSPC) if self.may_be_too_isolated() => {
-                    LaunchError::Sandbox(format!("cannot open a sandbox: {e}"))
-                }
-                _ => LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"),
-            })
+            opened.map_err(|e| LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"))
         };
         self.sandbox = Some(match self.job.fresh {
             true => open(Some(&vars))?,
@@ -204,6 +207,12 @@ impl Agent {
             Duration::ZERO
         };
         array.min(born + Duration::from_millis(ms))
+    }
+
+    /// What the wall clock will show at this time since the origin: milliseconds since 1970.
+    pub(super) fn clock_millis(&self, at: Duration) -> i64 {
+        let left = at.saturating_sub(self.origin.elapsed());
+        wall_clock::now().plus_millis(left.as_millis() as u64).0 / 1000
     }
 }
 
