@@ -14,6 +14,7 @@ pub mod array_id;
 pub mod budgets;
 pub mod completion;
 pub mod counts;
+pub mod crew;
 pub mod duration;
 pub mod exit_codes;
 pub mod failure_groups;

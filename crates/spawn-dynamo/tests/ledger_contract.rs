@@ -1,0 +1,12 @@
+//! The DynamoDB ledger keeps the laws of every ledger.
+
+mod world;
+
+use spawn_ports::ledger::Ledger;
+
+/// Makes fresh ledgers, each in a table of its own.
+fn dynamo() -> impl FnMut() -> Box<dyn Ledger> {
+    || Box::new(world::ledger(&world::new_table()))
+}
+
+spawn_testkit::ledger_contract!(dynamo());

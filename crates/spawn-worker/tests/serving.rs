@@ -1,0 +1,191 @@
+//! Workers over one ledger, each with a real agent that runs real scripts.
+
+mod scene;
+
+use scene::{FakeMachine, Group, now};
+use spawn_core::budgets::Budgets;
+use spawn_core::outcome::Cause;
+use spawn_core::task::{Intent, TaskState};
+use spawn_ports::ledger::Ledger;
+use spawn_ports::machine::{Leave, Outlook};
+use spawn_worker::{End, output};
+
+fn no_wait() -> Budgets {
+    Budgets {
+        exit: 3,
+        backoff_millis: 0,
+        ..Budgets::default()
+    }
+}
+
+#[test]
+fn workers_share_the_tasks_keep_what_they_print_and_leave_for_good() {
+    let group = Group::new(12, no_wait(), "echo \"task $TASK_ARRAY_INDEX\"");
+    let machines = [FakeMachine::new(), FakeMachine::new(), FakeMachine::new()];
+    std::thread::scope(|scope| {
+        for (slot, machine) in (0..).zip(&machines) {
+            let group = &group;
+            scope.spawn(move || assert_eq!(group.serve(slot, machine).unwrap(), End::Retired));
+        }
+    });
+    let record = group.record();
+    assert_eq!(record.counts.succeeded, 12);
+    let left: Vec<_> = machines.iter().map(|m| *m.left.lock().unwrap()).collect();
+    assert_eq!(left, [Some(Leave::Retire); 3]);
+    let removed: u32 = machines
+        .iter()
+        .map(|m| *m.array_ended.lock().unwrap())
+        .sum();
+    assert!(removed >= 1, "somebody saw the end of the array");
+    // What each task printed is where its row says, in what was carried away.
+    let mut ledger = group.ledger.clone();
+    for position in 0..12 {
+        let row = ledger.task(&group.array, position).unwrap().unwrap();
+        let log = output::assemble(&mut group.objects.clone(), &group.array, row.agent.unwrap());
+        let (log, span) = (log.unwrap(), row.log.unwrap());
+        let region = &log[span.offset as usize..(span.offset + span.len) as usize];
+        let text = String::from_utf8_lossy(region);
+        assert!(
+            text.contains(&format!("task {position}\n")),
+            "{position}: {text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_notice_of_the_end_stops_the_script_and_another_machine_goes_on_where_it_was() {
+    let script = "trap 'echo \"saved $TASK_ATTEMPT\" >> $MARKS; exit 0' TERM\n\
+         echo \"began $TASK_ATTEMPT\" >> $MARKS\n[ $TASK_ATTEMPT = 1 ] || exit 0\nwhile :; do sleep 0.05; done";
+    let group = Group::new(1, Budgets::default(), script);
+    let first = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let (group, machine) = (&group, &first);
+        let worker = scope.spawn(move || group.serve(0, machine).unwrap());
+        while group.marks().is_empty() {
+            std::thread::yield_now();
+        }
+        *machine.outlook.lock().unwrap() = Outlook::Ending {
+            at: now().plus_millis(60_000),
+        };
+        assert_eq!(worker.join().unwrap(), End::Yielded);
+    });
+    assert_eq!(*first.left.lock().unwrap(), Some(Leave::Yield));
+    assert_eq!(group.marks(), ["began 1", "saved 1"]);
+    let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
+    assert_eq!(row.state, TaskState::Pending);
+    assert_eq!(row.ending.unwrap().cause, Cause::Interrupted);
+
+    let second = FakeMachine::new();
+    assert_eq!(group.serve(1, &second).unwrap(), End::Retired);
+    assert_eq!(group.marks(), ["began 1", "saved 1", "began 2"]);
+    assert_eq!(group.record().counts.succeeded, 1);
+}
+
+#[test]
+fn a_machine_at_risk_finishes_its_task_and_claims_no_other() {
+    let script = "echo began >> $MARKS; while [ ! -e $MARKS.go ]; do sleep 0.02; done";
+    let group = Group::new(2, Budgets::default(), script);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        while group.marks().is_empty() {
+            std::thread::yield_now();
+        }
+        *machine.outlook.lock().unwrap() = Outlook::AtRisk;
+        // It has been looked at once the heartbeat after it has been written.
+        let beat = || group.ledger.clone().live_agents().unwrap()[0].last_update;
+        let before = beat();
+        while beat() == before {
+            std::thread::yield_now();
+        }
+        std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
+        assert_eq!(worker.join().unwrap(), End::Yielded);
+    });
+    let counts = group.record().counts;
+    assert_eq!((counts.succeeded, counts.pending), (1, 1));
+}
+
+#[test]
+fn an_idle_worker_stays_for_a_task_in_backoff() {
+    let budgets = Budgets {
+        exit: 1,
+        backoff_millis: 700,
+        backoff_max_millis: 700,
+        ..Budgets::default()
+    };
+    let group = Group::new(1, budgets, "[ $TASK_ATTEMPT -gt 1 ]");
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
+    assert_eq!((row.state, row.attempt), (TaskState::Succeeded, 2));
+}
+
+#[test]
+fn a_cancelled_array_is_seen_and_its_script_stopped() {
+    let script = "trap 'echo bye >> $MARKS; exit 0' TERM\necho began >> $MARKS\nwhile :; do sleep 0.05; done";
+    let group = Group::new(100, Budgets::default(), script);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        while group.marks().is_empty() {
+            std::thread::yield_now();
+        }
+        let mut ledger = group.ledger.clone();
+        ledger.close(&group.array, Intent::Cancel, now()).unwrap();
+        assert_eq!(worker.join().unwrap(), End::Retired);
+    });
+    assert_eq!(group.marks(), ["began", "bye"]);
+    assert_eq!(group.record().counts.cancelled, 100);
+    assert_eq!(*machine.array_ended.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_worker_that_vanished_is_given_up_by_another_and_its_task_runs_again() {
+    let group = Group::new(
+        1,
+        Budgets::default(),
+        "echo \"ran $TASK_ATTEMPT\" >> $MARKS",
+    );
+    // One that claims and is never heard again.
+    let mut ledger = group.ledger.clone();
+    let gone = spawn_ports::ledger::NewAgent {
+        array: group.array.clone(),
+        slot: 9,
+        lane: 0,
+        pid: 1,
+        pid_started: 0,
+        boot: String::new(),
+        hostname: "gone".to_owned(),
+    };
+    let id = ledger.enroll(&gone, now()).unwrap();
+    assert_eq!(ledger.claim(id, 1, now()).unwrap().tasks.len(), 1);
+
+    let mut machine = FakeMachine::new();
+    // An outage of whoever knows the machine's future is no news of its end.
+    machine.is_mute = true;
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    assert_eq!(group.marks(), ["ran 2"]);
+    let record = group.record();
+    assert_eq!((record.counts.succeeded, record.workers_lost), (1, 1));
+}
+
+#[test]
+fn a_worker_that_was_given_up_stops_its_script_and_commits_nothing() {
+    let script =
+        "trap 'exit 0' TERM; echo \"began $TASK_ATTEMPT\" >> $MARKS\nwhile :; do sleep 0.05; done";
+    let group = Group::new(1, Budgets::default(), script);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        while group.marks().is_empty() {
+            std::thread::yield_now();
+        }
+        let mut ledger = group.ledger.clone();
+        let id = ledger.live_agents().unwrap()[0].id;
+        ledger.end_agent(id, now()).unwrap();
+        assert_eq!(worker.join().unwrap(), End::Yielded);
+    });
+    let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
+    assert_eq!((row.state, row.attempt), (TaskState::Pending, 1));
+    assert_eq!(row.ending.unwrap().cause, Cause::WorkerLost);
+}
