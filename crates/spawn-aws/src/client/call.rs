@@ -264,7 +264,7 @@ impl Client {
             error.details().maybe_executed = in_doubt;
 
             let throttled = error.kind == ErrorKind::Throttled;
-            if throttled {
+            if throttled && call.safety != Safety::Read {
                 self.with_pace(call.service, |pace| pace.throttled(clock.monotonic()));
             }
             if attempts >= patience.attempts {

@@ -462,3 +462,17 @@ fn roles_are_assumed() {
         "https://sts.eu-west-1.amazonaws.com/"
     );
 }
+
+#[test]
+fn a_configuration_is_found_in_the_environment() {
+    use crate::environment::Environment;
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path().to_str().unwrap();
+    let error = Config::from_environment(&Environment::of([("HOME", home)]), None, None);
+    assert!(error.unwrap_err().to_string().contains("AWS_REGION"));
+    let environment = Environment::of([("HOME", home), ("AWS_DEFAULT_REGION", "eu-west-1")]);
+    let config = Config::from_environment(&environment, None, None).unwrap();
+    assert_eq!(config.region, "eu-west-1");
+    let config = Config::from_environment(&environment, Some("us-east-2"), None).unwrap();
+    assert_eq!(config.region, "us-east-2");
+}

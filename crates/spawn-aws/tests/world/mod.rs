@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use spawn_aws::client::{Client, Config, HttpTransport, Overrides, Patience, SystemClock};
@@ -67,23 +67,26 @@ impl Endpoint {
 pub struct LossyProxy {
     pub url: String,
     lose: Arc<AtomicU32>,
-    forwarded: Arc<AtomicU32>,
+    forwarded: Arc<Mutex<Vec<String>>>,
 }
 
 impl LossyProxy {
     pub fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (lose, forwarded) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (lose, forwarded) = (
+            Arc::<AtomicU32>::default(),
+            Arc::<Mutex<Vec<String>>>::default(),
+        );
         let server = server.trim_start_matches("http://").to_owned();
         std::thread::spawn({
             let (lose, forwarded) = (Arc::clone(&lose), Arc::clone(&forwarded));
             move || {
                 for stream in listener.incoming().flatten() {
-                    let Some(answer) = forward(&stream, &server) else {
+                    let Some((body, answer)) = forward(&stream, &server) else {
                         continue;
                     };
-                    forwarded.fetch_add(1, Ordering::SeqCst);
+                    forwarded.lock().unwrap().push(body);
                     let lost = lose
                         .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
                         .is_ok();
@@ -105,13 +108,18 @@ impl LossyProxy {
         self.lose.store(count, Ordering::SeqCst);
     }
 
-    /// Requests that reached the server.
-    pub fn forwarded(&self) -> u32 {
-        self.forwarded.load(Ordering::SeqCst)
+    /// How many requests reached the server.
+    pub fn forwarded(&self) -> usize {
+        self.bodies().len()
+    }
+
+    /// The bodies of the requests that reached the server.
+    pub fn bodies(&self) -> Vec<String> {
+        self.forwarded.lock().unwrap().clone()
     }
 }
 
-fn forward(stream: &TcpStream, server: &str) -> Option<Vec<u8>> {
+fn forward(stream: &TcpStream, server: &str) -> Option<(String, Vec<u8>)> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     let mut length = 0;
@@ -138,7 +146,7 @@ fn forward(stream: &TcpStream, server: &str) -> Option<Vec<u8>> {
     upstream.write_all(&body).ok()?;
     let mut answer = Vec::new();
     upstream.read_to_end(&mut answer).ok()?;
-    Some(answer)
+    Some((String::from_utf8_lossy(&body).into_owned(), answer))
 }
 
 /// A moto server, ended when it is dropped.
