@@ -21,3 +21,6 @@ pub mod credentials;
 pub mod environment;
 pub mod imds;
 pub mod services;
+
+#[cfg(test)]
+mod loopback;

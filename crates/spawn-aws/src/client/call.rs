@@ -264,7 +264,7 @@ impl Client {
             error.details().maybe_executed = in_doubt;
 
             let throttled = error.kind == ErrorKind::Throttled;
-            if throttled {
+            if throttled && call.safety != Safety::Read {
                 self.with_pace(call.service, |pace| pace.throttled(clock.monotonic()));
             }
             if attempts >= patience.attempts {
@@ -278,7 +278,7 @@ impl Client {
                 credentials_renewed = true;
                 continue;
             }
-            if !may_send_again(call.safety, error.kind, this_in_doubt) || error.is_permanent() {
+            if !may_send_again(call.safety, error.kind, this_in_doubt) || error.permanent {
                 return Err(error);
             }
             let rest = patience.backoff(attempts, throttled, clock.random());
@@ -362,9 +362,7 @@ impl Client {
             .map_err(|e| {
                 let mut error = call.error(ErrorKind::Network, e.message);
                 error.details().maybe_executed = e.maybe_executed;
-                if e.permanent {
-                    error.details().code = PERMANENT.to_owned();
-                }
+                error.details().permanent = e.permanent;
                 error
             })?;
         match response.status {
@@ -396,15 +394,6 @@ impl Client {
 
     fn renewed_credentials(&self, error: &AwsError) -> bool {
         error.kind == ErrorKind::Expired && self.0.credentials.renew()
-    }
-}
-
-/// The code of network errors that sending again cannot help.
-const PERMANENT: &str = "NotSendable";
-
-impl AwsError {
-    fn is_permanent(&self) -> bool {
-        self.code == PERMANENT
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Failure {
     pub document: Option<serde_json::Value>,
     /// The service's clock as the answer says it, for the client's own.
     pub(crate) date: Option<std::time::SystemTime>,
+    /// Sending again cannot help, though the kind says that it may.
+    pub(crate) permanent: bool,
 }
 
 /// A failed call. Dereferences to the [`Failure`]; never holds a secret.
@@ -130,6 +132,7 @@ impl AwsError {
             bucket_region: None,
             document: None,
             date: None,
+            permanent: false,
         }))
     }
 

@@ -32,4 +32,6 @@ pub(crate) use xml::{items, read as read_xml, read_error as read_xml_error};
 pub(crate) use clock::fake::FakeClock;
 
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod tests;

@@ -340,3 +340,6 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &str, text: &str) -> Result<T, 
         reason: e.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;
