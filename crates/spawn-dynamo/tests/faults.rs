@@ -73,7 +73,9 @@ impl Scene {
         }
         let mut ledger = DynamoLedger::new(api, options);
         let id = world::array_id(n);
-        ledger.submit(&world::new_array(id.clone(), 7), NOW).unwrap();
+        ledger
+            .submit(&world::new_array(id.clone(), 7), NOW)
+            .unwrap();
         let agent = ledger.enroll(&world::new_agent(&id), NOW).unwrap();
         let claim = ledger.claim(agent, 4, NOW).unwrap();
         let token = claim.token;
@@ -128,7 +130,8 @@ impl Scene {
         match operation {
             Operation::Claim | Operation::ClaimFresh | Operation::ClaimNothing => {
                 let claim = ledger.claim(*agent, 3, NOW)?;
-                self.told.extend(claim.tasks.iter().map(|task| task.position));
+                self.told
+                    .extend(claim.tasks.iter().map(|task| task.position));
             }
             Operation::Commit | Operation::CommitLast => {
                 let outcomes = self.outcomes();
@@ -225,6 +228,79 @@ fn survives_every_fault(operation: Operation) {
                 assert_eq!(scene.remains(), expected, "{what}");
             }
         }
+    }
+}
+
+/// Whoever was at it is gone for good: others end its agent, and run the array to its end.
+fn outlives_whoever_did_it(operation: Operation) {
+    let table = world::new_table();
+    let mut n = 0;
+    for fault in [Fault::LostAnswer, Fault::ServerError] {
+        for at in 0.. {
+            n += 1;
+            let mut scene = Scene::new(&table, n, Again::Caller);
+            scene.prepare(operation);
+            let mut next: Vec<Option<Fault>> = vec![None; at];
+            next.push(Some(fault));
+            scene.faults.borrow_mut().next.extend(next);
+            let _ = scene.try_it(operation);
+            if !scene.faults.borrow().next.is_empty() {
+                assert!(at > 1, "{operation:?} takes some calls");
+                break;
+            }
+            let what = format!("{operation:?}, {fault:?} at call {at}");
+            run_to_the_end(&table, &scene.id, scene.agent, &what);
+        }
+    }
+}
+
+fn run_to_the_end(table: &str, id: &ArrayId, gone: AgentId, what: &str) {
+    let mut ledger = world::ledger(table);
+    ledger.end_agent(gone, NOW).unwrap();
+    let heir = ledger.enroll(&world::new_agent(id), NOW).unwrap();
+    let mut now = NOW;
+    loop {
+        let record = ledger.array(id).unwrap().unwrap();
+        assert_eq!(record.counts.total(), 7, "{what}");
+        let claim = ledger.claim(heir, 2, now).unwrap();
+        if claim.unfinished == 0 {
+            break;
+        }
+        let outcomes: Vec<Commit> = claim
+            .tasks
+            .iter()
+            .map(|task| world::outcome(task.position, claim.token, Cause::Succeeded, now))
+            .collect();
+        let answers = ledger.commit(heir, &outcomes, now).unwrap();
+        assert!(answers.iter().all(Result::is_ok), "{what}");
+        now = now.plus_millis(60_000);
+        assert!(now < NOW.plus_millis(3_600_000), "{what}: {record:?}");
+    }
+    let record = ledger.array(id).unwrap().unwrap();
+    assert!(record.ended_at.is_some(), "{what}");
+    let rows = world::all_tasks(&mut ledger, id);
+    for state in TaskState::ALL {
+        let rows = rows.iter().filter(|row| row.state == state).count() as u64;
+        assert_eq!(record.counts.of(state), rows, "{what}: {state:?}");
+    }
+    assert!(rows.iter().all(|row| row.state.is_terminal()), "{what}");
+    let unfinished = ledger.unfinished().unwrap();
+    assert!(unfinished.iter().all(|array| array.submitted.id != *id));
+}
+
+#[test]
+fn an_array_outlives_whoever_died_at_it() {
+    for operation in [
+        Operation::Claim,
+        Operation::ClaimFresh,
+        Operation::Commit,
+        Operation::CommitLast,
+        Operation::Release,
+        Operation::EndAgent,
+        Operation::Close,
+        Operation::Reopen,
+    ] {
+        outlives_whoever_did_it(operation);
     }
 }
 

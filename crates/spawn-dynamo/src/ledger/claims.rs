@@ -77,10 +77,18 @@ impl<A: DynamoApi> DynamoLedger<A> {
             }
             let counts = hot.counts(&frame);
             claim.unfinished = counts.pending + counts.running;
-            let begun = self.plans.remove(&id);
-            // What a closed array has not given out stays with it.
-            let open = hot.head.intent == Intent::Run;
-            let begun = begun.filter(|plan| open || plan.sent.is_some());
+            let mut begun = self.plans.remove(&id);
+            if hot.head.intent != Intent::Run
+                && let Some(mut plan) = begun.take()
+                && let Some(token) = plan.token
+                && let Some(tasks) = self.look_again(&frame, id, &mut plan, token)?
+            {
+                // Done before the array was closed. What was not done is not done any more.
+                claim.token = token;
+                claim.tasks = tasks;
+                self.hand_back_surplus(id, &mut claim, want, now)?;
+                return Ok(claim);
+            }
             let found = match begun {
                 Some(plan) => Found::Tasks(plan),
                 None => self.plan(&frame, &hot, lane, want, round, now)?,

@@ -143,10 +143,7 @@ pub fn ledger(table: &str) -> DynamoLedger<Http> {
 
 /// The id of the `n`th array.
 pub fn array_id(n: u32) -> ArrayId {
-    let [a, b, c, d] = n.to_be_bytes();
-    // Only letters and digits.
-    let digits = [a, b, c, d].map(|byte| byte % 32);
-    let random = [digits[0], digits[1], digits[2], digits[3], (n / 32 % 32) as u8, (n / 1024) as u8];
+    let random = [0, 1, 2, 3, 4, 5].map(|place| (n / 36_u32.pow(place) % 36) as u8);
     ArrayId::new(2026, 1, 27, random).expect("a day")
 }
 
