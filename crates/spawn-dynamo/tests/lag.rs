@@ -72,7 +72,7 @@ fn a_lagging_index_delays_and_loses_nothing() {
             continue;
         }
         let outcome = |task: &spawn_ports::ledger::ClaimedTask| {
-            let again = round < 60 && (task.position + round) % 3 == 0;
+            let again = round < 60 && (task.position + round).is_multiple_of(3);
             let cause = if again {
                 Cause::Interrupted
             } else {
