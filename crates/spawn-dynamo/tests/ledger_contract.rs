@@ -9,4 +9,5 @@ fn dynamo() -> impl FnMut() -> Box<dyn Ledger> {
     || Box::new(world::ledger(&world::new_table()))
 }
 
-spawn_testkit::ledger_contract!(dynamo());
+// A history takes some thousand requests.
+spawn_testkit::ledger_contract!(dynamo(), histories: 6);

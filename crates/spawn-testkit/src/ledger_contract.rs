@@ -23,23 +23,31 @@ use spawn_ports::ledger::Ledger;
 /// Makes fresh, empty ledgers.
 pub type Fresh<'a> = &'a mut dyn FnMut() -> Box<dyn Ledger>;
 
-/// Random histories give the same answers as the plain ledger; see [`crate::ledger_model`].
-pub fn random_histories_agree_with_the_plain_ledger(fresh: Fresh<'_>) {
-    crate::ledger_model::random_histories(32, fresh);
-}
-
 /// One `#[test]` per law of the ledger contract.
 ///
 /// The argument makes a maker: an `FnMut() -> Box<dyn Ledger>` that may own what its ledgers
-/// live in.
+/// live in. Random histories are compared with the plain ledger's, see
+/// [`ledger_model`](crate::ledger_model): 32, or as many as a slow ledger has time for.
 ///
 /// ```
 /// spawn_testkit::ledger_contract!(|| Box::new(spawn_testkit::MemoryLedger::new()));
 /// # fn main() {}
 /// ```
+/// ```
+/// spawn_testkit::ledger_contract!(|| Box::new(spawn_testkit::MemoryLedger::new()), histories: 4);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! ledger_contract {
     ($maker:expr) => {
+        $crate::ledger_contract! { $maker, histories: 32 }
+    };
+    ($maker:expr, histories: $histories:expr) => {
+        #[test]
+        fn random_histories_agree_with_the_plain_ledger() {
+            let mut fresh = $maker;
+            $crate::ledger_model::random_histories($histories, &mut || fresh());
+        }
         $crate::ledger_contract! { @laws $maker;
             a_new_array_has_all_its_tasks_pending
             an_array_id_is_taken_once
@@ -89,7 +97,6 @@ macro_rules! ledger_contract {
             a_halted_array_starts_nothing_further
             what_was_observed_stays_with_its_attempt
             a_clock_set_back_loses_no_task
-            random_histories_agree_with_the_plain_ledger
         }
     };
     (@laws $maker:expr; $($law:ident)*) => {

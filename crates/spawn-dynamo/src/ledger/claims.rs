@@ -11,19 +11,16 @@
 //! there they are handed back with its end, as long as the head remembers them; else whoever
 //! finds nothing else to claim takes them when they have been so for a lease period.
 
-use std::collections::BTreeSet;
-
-use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
-use spawn_core::task::{self, Event, Intent, TaskState, Token, is_due};
+use spawn_core::task::{Event, Intent, TaskState, Token};
 use spawn_ports::ledger::{AgentId, Claim, ClaimedTask, LedgerError};
 
 use super::hot::{Frame, Hot, Live, RING, fresh_name, slot_from};
 use super::items::{Edit, Read, number};
 use super::reads::Enrolment;
 use super::rows::{StoredTask, attempt_item, intent_code};
-use super::settle::{Ask, ask, begun, unchanged};
-use super::wire::{Search, Transaction, Write, chance};
+use super::settle::{Ask, ITEM_BYTES, ask, begun, unchanged};
+use super::wire::{Transaction, Write, chance};
 use super::{DynamoLedger, Fail, ROUNDS, keys};
 use crate::{DynamoApi, DynamoError};
 
@@ -77,10 +74,18 @@ impl<A: DynamoApi> DynamoLedger<A> {
             }
             let counts = hot.counts(&frame);
             claim.unfinished = counts.pending + counts.running;
-            let begun = self.plans.remove(&id);
-            // What a closed array has not given out stays with it.
-            let open = hot.head.intent == Intent::Run;
-            let begun = begun.filter(|plan| open || plan.sent.is_some());
+            let mut begun = self.plans.remove(&id);
+            if hot.head.intent != Intent::Run
+                && let Some(mut plan) = begun.take()
+                && let Some(token) = plan.token
+                && let Some(tasks) = self.was_claimed(&frame, id, &mut plan, token)?
+            {
+                // Done before the array was closed. What was not done is not done any more.
+                claim.token = token;
+                claim.tasks = tasks;
+                self.hand_back_surplus(id, &mut claim, want, now)?;
+                return Ok(claim);
+            }
             let found = match begun {
                 Some(plan) => Found::Tasks(plan),
                 None => self.plan(&frame, &hot, lane, want, round, now)?,
@@ -96,10 +101,15 @@ impl<A: DynamoApi> DynamoLedger<A> {
                     break;
                 }
                 Found::Tasks(plan) => {
+                    let again = plan.clone();
                     if let Some((token, tasks)) = self.carry_out(&frame, id, lane, plan, now)? {
                         claim.token = token;
                         claim.tasks = tasks;
-                        self.hand_back_surplus(id, &mut claim, want, now)?;
+                        let handed_back = self.hand_back_surplus(id, &mut claim, want, now);
+                        if handed_back.is_err() {
+                            self.plans.insert(id, again);
+                        }
+                        handed_back?;
                         return Ok(claim);
                     }
                     self.wire.retries.pause(round.min(3) + 1);
@@ -108,6 +118,22 @@ impl<A: DynamoApi> DynamoLedger<A> {
         }
         self.heard(&said.array, id, now)?;
         Ok(claim)
+    }
+
+    /// Looks whether a claim that broke off was done. If that cannot be known now, the next claim
+    /// looks.
+    fn was_claimed(
+        &mut self,
+        frame: &Frame,
+        id: AgentId,
+        plan: &mut Plan,
+        token: Token,
+    ) -> Result<Option<Vec<ClaimedTask>>, Fail> {
+        let looked = self.look_again(frame, id, plan, token);
+        if let Err(Fail::Dynamo(_)) = &looked {
+            self.plans.insert(id, plan.clone());
+        }
+        looked
     }
 
     /// An earlier claim that is gone on with may have wanted more.
@@ -159,7 +185,18 @@ impl<A: DynamoApi> DynamoLedger<A> {
         if waiting > 0 && want > 0 {
             plan.back = self.due(frame, lane, want, waiting, round, now)?;
         }
-        plan.room = untouched.min(want - plan.back.len() as u64);
+        let mut bytes = 0;
+        let fit = plan.back.iter().take_while(|task| {
+            bytes += task.bytes();
+            bytes <= ITEM_BYTES
+        });
+        let fit = fit.count();
+        if fit < plan.back.len() {
+            // Fresh ones only after all of these.
+            plan.back.truncate(fit.max(1));
+        } else {
+            plan.room = untouched.min(want - plan.back.len() as u64);
+        }
         if plan.room > 0 || !plan.back.is_empty() {
             return Ok(Found::Tasks(plan));
         }
@@ -171,68 +208,6 @@ impl<A: DynamoApi> DynamoLedger<A> {
             return Ok(Found::Nothing(next_due));
         }
         self.gaps(frame, hot, lane, plan, want, now)
-    }
-
-    /// Up to `want` handed-back tasks of a lane that may be claimed, in the order to claim them.
-    fn due(
-        &mut self,
-        frame: &Frame,
-        lane: usize,
-        want: u64,
-        waiting: u64,
-        round: u32,
-        now: UnixMicros,
-    ) -> Result<Vec<StoredTask>, Fail> {
-        let id = &frame.submitted.id;
-        let latest = latest_wait(frame, now).0;
-        // Who lost a race looks further, and begins anywhere: those who raced go apart.
-        let more = if round == 0 { 0 } else { 32 * u64::from(round) };
-        let mut found: Vec<StoredTask> = Vec::new();
-        // Most are due in the ordinary way; the rest, whose waits are longer than any can be, is
-        // looked for only if there is one.
-        for (first, last) in [(i64::MIN, now.0), (latest + 1, i64::MAX)] {
-            let room = want - found.len() as u64;
-            if room == 0 || waiting <= found.len() as u64 {
-                break;
-            }
-            let mut some = self.found(&Search {
-                of: keys::waiting(id, lane),
-                between: Some(waits(first, last)),
-                limit: (room + more) as usize,
-                ..Search::default()
-            })?;
-            let budgets = &frame.submitted.budgets;
-            some.retain(|task| {
-                let waits = task.state == TaskState::Pending && task.closed_by == Intent::Run;
-                waits && is_due(task.not_before, now, budgets)
-            });
-            let beyond = some.len().saturating_sub(room as usize);
-            if beyond > 0 {
-                some.drain(..(chance() % (beyond as u64 + 1)) as usize);
-            }
-            found.extend(some.into_iter().take(room as usize));
-        }
-        Ok(found)
-    }
-
-    fn next_due(
-        &mut self,
-        frame: &Frame,
-        lane: usize,
-        now: UnixMicros,
-    ) -> Result<Option<UnixMicros>, Fail> {
-        let latest = latest_wait(frame, now).0;
-        if latest <= now.0 {
-            return Ok(None);
-        }
-        let found = self.wire.find(&Search {
-            of: keys::waiting(&frame.submitted.id, lane),
-            between: Some(waits(now.0 + 1, latest)),
-            limit: 1,
-            ..Search::default()
-        })?;
-        let first = found.first().and_then(|item| item.string("is"));
-        Ok(first.and_then(keys::time_from))
     }
 
     /// Tasks wait, and the index lists none: it may lag, or they were given out and have no items.
@@ -265,29 +240,6 @@ impl<A: DynamoApi> DynamoLedger<A> {
             true => Ok(Found::Nothing(None)),
             false => Ok(Found::Tasks(plan)),
         }
-    }
-
-    /// The positions from `first` on, before `end`, that have items. Reads all of them.
-    pub(super) fn written(
-        &mut self,
-        id: &ArrayId,
-        first: u64,
-        end: u64,
-    ) -> Result<BTreeSet<u64>, Fail> {
-        let Some(last) = end.checked_sub(1).filter(|last| *last >= first) else {
-            return Ok(BTreeSet::new());
-        };
-        let found = self.wire.query(&Search {
-            of: keys::tasks_pk(id),
-            between: Some((keys::ordered(first), keys::ordered(last))),
-            keys_only: true,
-            ..Search::default()
-        })?;
-        let positions = found.iter().map(|item| {
-            keys::number_from(item.need_str("sk")?)
-                .ok_or_else(|| Fail::Broken("a task's key has no position".to_owned()))
-        });
-        positions.collect()
     }
 
     /// Gives what was given, or nothing if others took it all. A failure leaves the plan to be
@@ -494,19 +446,4 @@ fn writes(
         writes.push(Write::Update(keys::live(id, agent), edit));
     }
     Ok((writes, tasks))
-}
-
-/// The sort keys of tasks whose waits end between these times, both included.
-fn waits(first: i64, last: i64) -> (String, String) {
-    let (first, last) = (UnixMicros(first), UnixMicros(last));
-    (
-        keys::ordered_time(first),
-        format!("{}~", keys::ordered_time(last)),
-    )
-}
-
-/// The end of the longest wait from now, and less than what a task is stored with that never
-/// waited.
-fn latest_wait(frame: &Frame, now: UnixMicros) -> UnixMicros {
-    task::latest_wait(now, &frame.submitted.budgets).min(UnixMicros(i64::MAX - 1))
 }

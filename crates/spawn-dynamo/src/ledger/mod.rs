@@ -1,10 +1,11 @@
 //! The ledger in a DynamoDB table.
 //!
 //! `schema` says what the table holds, `keys` where, `rows` and `hot` how; `items` writes
-//! DynamoDB's JSON and `wire` sends it. `claims`, `settle`, `transitions` and `reopen` change,
-//! `reads` reads. What a transition means is decided in `spawn_core`.
+//! DynamoDB's JSON and `wire` sends it. `claims`, `settle`, `ends`, `transitions` and
+//! `reopen` change, `reads` and `waiting` read. What a transition means is decided in `spawn_core`.
 
 mod claims;
+mod ends;
 mod hot;
 mod items;
 mod keys;
@@ -14,6 +15,7 @@ mod rows;
 mod schema;
 mod settle;
 mod transitions;
+mod waiting;
 mod wire;
 
 use std::collections::HashMap;

@@ -177,10 +177,16 @@ impl<A: DynamoApi> DynamoLedger<A> {
     /// Stores tasks that a closing ended as what it made of them. Readers see no difference.
     fn mark(&mut self, frame: &Frame, head: &Head, tasks: &[StoredTask]) -> Result<(), Fail> {
         let id = &frame.submitted.id;
-        for tasks in tasks.chunks(MOST / 2) {
+        let mut left = tasks.iter().peekable();
+        while left.peek().is_some() {
             let mut shift = Shift::default();
-            let mut writes = Vec::with_capacity(tasks.len() + 1);
-            for was in tasks {
+            let mut writes = Vec::new();
+            let mut bytes = 0;
+            while writes.len() < MOST && bytes < BYTES {
+                let Some(was) = left.next() else {
+                    break;
+                };
+                bytes += was.bytes();
                 let lane = frame.lane_of(was.position);
                 let mut task = was.clone();
                 task.close(head.intent);
@@ -248,7 +254,7 @@ impl<A: DynamoApi> DynamoLedger<A> {
             edit = edit.set("rs", text(to_json(&rest)?));
         }
         let mut opening = Some(edit);
-        let mut left = again.into_iter().peekable();
+        let mut left = again.into_iter();
         loop {
             let mut writes = Vec::new();
             let mut bytes = 0;

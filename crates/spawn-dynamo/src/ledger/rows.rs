@@ -17,11 +17,11 @@ use super::{Fail, keys};
 
 /// The most bytes of a message, of a last line, and of each text of a failed call. Were each byte
 /// written as a JSON escape of six, an item would still be below the 400 KB that DynamoDB takes.
-const MESSAGE_BYTES: usize = 32 << 10;
-const LINE_BYTES: usize = 4 << 10;
-const CALL_BYTES: usize = 400;
+pub(super) const MESSAGE_BYTES: usize = 32 << 10;
+pub(super) const LINE_BYTES: usize = 4 << 10;
+pub(super) const CALL_BYTES: usize = 400;
 /// The most kinds of failed calls.
-const CALLS: usize = 16;
+pub(super) const CALLS: usize = 16;
 /// What stands for what was cut off.
 const CUT: &str = "...";
 
@@ -196,6 +196,12 @@ impl StoredTask {
             usage: newest.and_then(|n| n.usage),
             failed_calls: self.newest.map_or_else(Vec::new, |n| n.failed_calls),
         }
+    }
+
+    /// Bytes of the newest attempt as it is stored.
+    pub fn bytes(&self) -> usize {
+        let newest = self.newest.as_ref().map(to_json);
+        newest.and_then(Result::ok).map_or(0, |json| json.len())
     }
 
     /// The agent of the newest attempt.

@@ -100,11 +100,19 @@ fn create<A: DynamoApi>(wire: &mut Wire<A>) -> Result<(), Fail> {
         ("UpdateTimeToLive", ttl),
         ("UpdateContinuousBackups", recovery),
     ] {
-        match wire.call(operation, &body) {
-            // A table that is kept but not backed up is a ledger; and where two make the table at
-            // once, one of them finds these set.
-            Ok(_) | Err(DynamoError::Other { .. } | DynamoError::ResourceInUse(_)) => {}
-            Err(error) => return Err(error.into()),
+        for look in 1..=8 {
+            match wire.call(operation, &body) {
+                // A new table cannot be backed up at once.
+                Err(DynamoError::Other { code, .. })
+                    if code == "ContinuousBackupsUnavailableException" =>
+                {
+                    wire.retries.pause(look);
+                }
+                // A table that is kept but not backed up is a ledger; and where two make the
+                // table at once, one of them finds these set.
+                Ok(_) | Err(DynamoError::Other { .. } | DynamoError::ResourceInUse(_)) => break,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! How leases end: commits, releases, and the end of an agent.
+//! How leases end: commits and releases, and what the end of an agent shares with them.
 //!
 //! One read of everything that is asked about, then one transaction over the tasks' items and the
 //! items of the agents that held them. If an item changed in between, the transaction is
@@ -14,16 +14,18 @@ use spawn_ports::ledger::{AgentId, AttemptRow, Commit, dice};
 
 use super::hot::{Change, Frame, Head, Live};
 use super::items::{Edit, Item, Read, from_json, number};
-use super::rows::{StoredTask, bound};
+use super::rows::{CALL_BYTES, CALLS, LINE_BYTES, MESSAGE_BYTES, StoredTask, bound};
 use super::wire::Write;
 use super::{DynamoLedger, Fail, ROUNDS, keys};
 use crate::DynamoApi;
 
 /// The most leases that one transaction ends. Each takes two of the hundred items that a
 /// transaction can have, if each was another agent's.
-const MOST: usize = 48;
+pub(super) const MOST: usize = 48;
 /// The most bytes of texts that one transaction carries; escaped they must fit into 4 MB.
 const BYTES: usize = 600 << 10;
+/// The most bytes of items as they are stored that one transaction writes, of the 4 MB it takes.
+pub(super) const ITEM_BYTES: usize = 3 << 20;
 /// How many commits are remembered whose answers were lost.
 const UNSURE: usize = 10_000;
 
@@ -64,7 +66,20 @@ impl Ask<'_> {
             .iter()
             .filter_map(|t| t.as_ref().map(String::len))
             .sum();
-        texts.min(36 << 10) + commit.failed_calls.len() * 200
+        let calls = commit.failed_calls.iter().take(CALLS);
+        let calls: usize = calls
+            .flat_map(|call| {
+                let resource = call.resource.as_ref().map_or(0, String::len);
+                [
+                    call.service.len(),
+                    call.operation.len(),
+                    call.code.len(),
+                    resource,
+                ]
+            })
+            .map(|bytes| bytes.min(CALL_BYTES))
+            .sum();
+        texts.min(MESSAGE_BYTES + LINE_BYTES) + calls
     }
 }
 
@@ -117,7 +132,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn task(&self, position: u64) -> StoredTask {
+    pub fn task(&self, position: u64) -> StoredTask {
         match self.tasks.get(&position) {
             Some(task) => task.clone(),
             None if self.frame.contains(position) => self.head.without_item(position),
@@ -130,7 +145,7 @@ impl<'a> Table<'a> {
     }
 
     /// Asks, and notes what follows.
-    fn ask(&mut self, what: &Ask<'_>) -> Result<(), Illegal> {
+    pub fn ask(&mut self, what: &Ask<'_>) -> Result<(), Illegal> {
         let mut stored = self.task(what.position());
         let was = stored.clone();
         let intent = self.head.intent;
@@ -171,7 +186,7 @@ impl<'a> Table<'a> {
 
     /// A task that was given to an agent and has no item, since its claim broke off: claimed, and
     /// lost with the agent.
-    fn lose_unwritten(&mut self, position: u64, token: Token, agent: AgentId) -> bool {
+    pub fn lose_unwritten(&mut self, position: u64, token: Token, agent: AgentId) -> bool {
         let mut stored = self.task(position);
         let was = stored.clone();
         let intent = self.head.intent;
@@ -222,7 +237,7 @@ impl<'a> Table<'a> {
     }
 
     /// The writes of all that follows. `edit` says what else holds for an agent's item.
-    fn writes(self, edit: impl Fn(AgentId, Edit) -> Edit) -> Result<Vec<Write>, Fail> {
+    pub fn writes(self, edit: impl Fn(AgentId, Edit) -> Edit) -> Result<Vec<Write>, Fail> {
         let id = &self.frame.submitted.id;
         let mut writes = Vec::with_capacity(self.before.len() + self.changes.len());
         for (position, was) in &self.before {
@@ -288,15 +303,20 @@ impl<A: DynamoApi> DynamoLedger<A> {
         let array = self.enrolment(speaker)?.said.array;
         let frame = self.frame(&array)?;
         let mut answers = Vec::with_capacity(asks.len());
+        let mut most = MOST;
         while answers.len() < asks.len() {
             let left = &asks[answers.len()..];
             let mut bytes = 0;
-            let fits = left.iter().take(MOST).take_while(|ask| {
+            let fits = left.iter().take(most).take_while(|ask| {
                 bytes += ask.bytes();
                 bytes <= BYTES
             });
             let chunk = &left[..fits.count().max(1)];
-            answers.extend(self.settle_chunk(&frame, speaker, chunk, now)?);
+            match self.settle_chunk(&frame, speaker, chunk, now)? {
+                Some(some) => answers.extend(some),
+                // What releases bring back is not known before it is read.
+                None => most = (chunk.len() / 2).max(1),
+            }
         }
         if asks.is_empty() {
             self.heard(&array, speaker, now)?;
@@ -310,12 +330,15 @@ impl<A: DynamoApi> DynamoLedger<A> {
         speaker: AgentId,
         asks: &[Ask<'_>],
         now: UnixMicros,
-    ) -> Result<Vec<Result<(), Illegal>>, Fail> {
+    ) -> Result<Option<Vec<Result<(), Illegal>>>, Fail> {
         let array = &frame.submitted.id;
         for round in 1..=ROUNDS {
             let positions = asks.iter().map(Ask::position);
             let (mut table, live) = self.look_up(frame, speaker, positions, now)?;
-            self.recall(&mut table, asks)?;
+            let recalled = self.recall(&mut table, asks)?;
+            if recalled > ITEM_BYTES && asks.len() > 1 {
+                return Ok(None);
+            }
             let mut answers = Vec::with_capacity(asks.len());
             let mut done = 0;
             for what in asks {
@@ -332,13 +355,14 @@ impl<A: DynamoApi> DynamoLedger<A> {
                 if live.ended_at.is_none() {
                     self.heard(array, speaker, now)?;
                 }
-                return Ok(answers);
+                return Ok(Some(answers));
             }
             if live.ended_at.is_none() {
                 table.change(speaker).heard = Some((now, done));
             }
-            let over = &table.change(speaker).over;
-            let more_to_come = live.leases.difference(over).next().is_some();
+            let over = table.changes.get(&speaker).map(|change| &change.over);
+            let mut left = live.leases.iter();
+            let more_to_come = left.any(|at| over.is_none_or(|over| !over.contains(at)));
             let may_end = table.ended_any() && !more_to_come && is_given_out(frame, &table.head);
             let is_live = live.ended_at.is_none();
             let writes = table.writes(|agent, edit| match agent == speaker && is_live {
@@ -356,7 +380,7 @@ impl<A: DynamoApi> DynamoLedger<A> {
                         // Who reads the array sees that it ended; see `Hot::ended_at`.
                         let _ = self.finish(frame, now);
                     }
-                    return Ok(answers);
+                    return Ok(Some(answers));
                 }
                 Err(error) if error.is_condition() => self.wire.retries.pause(round),
                 Err(error) => {
@@ -377,7 +401,7 @@ impl<A: DynamoApi> DynamoLedger<A> {
     }
 
     /// The head, an agent, and the tasks at some positions, by one call.
-    fn look_up<'a>(
+    pub(super) fn look_up<'a>(
         &mut self,
         frame: &'a Frame,
         agent: AgentId,
@@ -408,8 +432,8 @@ impl<A: DynamoApi> DynamoLedger<A> {
         Ok((Table::new(frame, head, tasks, now), live))
     }
 
-    /// Reads the attempts that releases bring back.
-    fn recall(&mut self, table: &mut Table<'_>, asks: &[Ask<'_>]) -> Result<(), Fail> {
+    /// Reads the attempts that releases bring back, and gives how many bytes they are.
+    fn recall(&mut self, table: &mut Table<'_>, asks: &[Ask<'_>]) -> Result<usize, Fail> {
         let id = &table.frame.submitted.id;
         let mut keys: Vec<Item> = Vec::new();
         for what in asks {
@@ -424,15 +448,17 @@ impl<A: DynamoApi> DynamoLedger<A> {
         // The same position may be named twice.
         keys.sort_by_key(|key| key.string("sk").map(str::to_owned));
         keys.dedup();
+        let mut bytes = 0;
         for item in self.wire.get_all(&keys)? {
             let at = item.need_str("sk")?.split('/').next().unwrap_or_default();
             let position = keys::number_from(at);
             let position =
                 position.ok_or_else(|| Fail::Broken("an attempt has no position".to_owned()))?;
-            let attempt = from_json(item.need_str("x")?)?;
-            table.earlier.insert(position, attempt);
+            let json = item.need_str("x")?;
+            bytes += json.len();
+            table.earlier.insert(position, from_json(json)?);
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Whether this very commit was made by a call whose answer was lost.
@@ -464,94 +490,10 @@ impl<A: DynamoApi> DynamoLedger<A> {
             written => Ok(written.map(|_| ())?),
         }
     }
-
-    /// Ends an agent, and gives the positions that it held.
-    pub(super) fn end(&mut self, agent: AgentId, now: UnixMicros) -> Result<Vec<u64>, Fail> {
-        let array = self.enrolment(agent)?.said.array;
-        let frame = self.frame(&array)?;
-        let mut lost = Vec::new();
-        let mut broken_off = 0;
-        loop {
-            let (_, live) = self.look_up(&frame, agent, std::iter::empty(), now)?;
-            if live.ended_at.is_some() {
-                break;
-            }
-            let held: Vec<u64> = live.leases.iter().copied().take(MOST).collect();
-            let last = held.len() == live.leases.len();
-            let (mut table, live_again) = self.look_up(&frame, agent, held.iter().copied(), now)?;
-            let same = (live_again.claimed, &live_again.leases) == (live.claimed, &live.leases);
-            if !same {
-                continue;
-            }
-            for position in &held {
-                let token = table.task(*position).token;
-                // A lease of a task that is not run has nothing to lose.
-                let _ = table.ask(&Ask::Lost(*position, token));
-                table.change(agent).over.insert(*position);
-            }
-            let mut positions = held;
-            if last {
-                positions.extend(self.lose_claim(&mut table, &live)?);
-            }
-            let size = live.leases.len();
-            table.change(agent);
-            let may_end = is_given_out(&frame, &table.head);
-            let writes = table.writes(|_, edit| {
-                let edit = edit
-                    .if_absent("ea")
-                    .if_size("ls", size)
-                    .if_equal("lt", number(live.claimed.0));
-                match last {
-                    true => edit.set("ea", number(now.0)).remove("ip").remove("is"),
-                    false => edit,
-                }
-            })?;
-            match self.wire.transact(writes) {
-                Ok(()) => {
-                    lost.extend(positions);
-                    if last {
-                        if may_end {
-                            // Who reads the array sees that it ended.
-                            let _ = self.finish(&frame, now);
-                        }
-                        break;
-                    }
-                }
-                Err(error) if error.is_condition() && broken_off < ROUNDS => {
-                    broken_off += 1;
-                    self.wire.retries.pause(broken_off);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        lost.sort_unstable();
-        Ok(lost)
-    }
-
-    /// Takes back what an agent's last claim was given if it came no further than that.
-    fn lose_claim(&mut self, table: &mut Table<'_>, live: &Live) -> Result<Vec<u64>, Fail> {
-        let lane = &table.frame.lanes[live.lane];
-        let slots = table.head.slots.iter();
-        let slots = slots.filter(|slot| slot.agent == live.id && slot.token > live.claimed);
-        let given: Vec<(u64, Token)> = slots
-            .flat_map(|slot| slot.positions(lane).map(|at| (at, slot.token)))
-            .take(MOST)
-            .collect();
-        if given.is_empty() {
-            return Ok(Vec::new());
-        }
-        let id = &table.frame.submitted.id;
-        let written = self.stored(id, given.iter().map(|(at, _)| *at))?;
-        let unwritten = given
-            .into_iter()
-            .filter(|(at, _)| !written.contains_key(at));
-        let lost = unwritten.filter(|(at, token)| table.lose_unwritten(*at, *token, live.id));
-        Ok(lost.map(|(at, _)| at).collect())
-    }
 }
 
 /// Whether no task can wait without having been touched: only then can an array come to its end.
-fn is_given_out(frame: &Frame, head: &Head) -> bool {
+pub(super) fn is_given_out(frame: &Frame, head: &Head) -> bool {
     let mut lanes = 0..frame.lanes.len();
     head.intent != Intent::Run || lanes.all(|lane| head.untouched(frame, lane).is_empty())
 }

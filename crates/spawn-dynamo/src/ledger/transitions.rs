@@ -7,6 +7,7 @@ use spawn_ports::ledger::{AgentId, ArrayRecord, LedgerError, NewAgent, NewArray}
 
 use super::hot::{Frame, Hot, fresh_name};
 use super::items::{Edit, Read, number, text, to_json};
+use super::reads::Enrolment;
 use super::rows::intent_code;
 use super::wire::{Search, Write};
 use super::{DynamoLedger, Fail, ROUNDS, keys};
@@ -107,6 +108,11 @@ impl<A: DynamoApi> DynamoLedger<A> {
         put("is", text(keys::ordered(id.0)));
         self.wire
             .transact(vec![Write::new(enrolment), Write::new(live)])?;
+        let enrolment = Enrolment {
+            said: agent.clone(),
+            started_at: now,
+        };
+        self.enrolments.insert(id, enrolment);
         Ok(id)
     }
 

@@ -10,9 +10,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
+use spawn_core::array_id::ArrayId;
+use spawn_core::budgets::Budgets;
+use spawn_core::moment::UnixMicros;
+use spawn_core::outcome::{Cause, Report};
+use spawn_core::task::Token;
 use spawn_dynamo::{DynamoApi, DynamoError, DynamoLedger, DynamoOptions, Retries};
 use spawn_endpoint::{Credentials, EndpointConfig, EndpointHandle, start};
+use spawn_ports::ledger::{Commit, Ledger, LogSpan, NewAgent, NewArray, TaskQuery, TaskRow};
 
+#[allow(unused_imports, reason = "each test binary uses its part")]
 pub use faults::{Fault, Faults, Faulty};
 
 struct World {
@@ -132,4 +139,63 @@ pub fn options(table: &str) -> DynamoOptions {
 /// A ledger in this table.
 pub fn ledger(table: &str) -> DynamoLedger<Http> {
     DynamoLedger::new(Http::new(), options(table))
+}
+
+/// The id of the `n`th array.
+pub fn array_id(n: u32) -> ArrayId {
+    let random = [0, 1, 2, 3, 4, 5].map(|place| (n / 36_u32.pow(place) % 36) as u8);
+    ArrayId::new(2026, 1, 27, random).expect("a day")
+}
+
+/// An array with retries for everything and no backoff.
+pub fn new_array(id: ArrayId, total: u64) -> NewArray {
+    NewArray {
+        id,
+        name: "sweep".to_owned(),
+        spec: r#"{"command":["true"]}"#.to_owned(),
+        total,
+        budgets: Budgets {
+            exit: 1,
+            interrupted: 1_000,
+            backoff_millis: 0,
+            ..Budgets::default()
+        },
+        deadline: UnixMicros(i64::MAX),
+        lanes: Vec::new(),
+    }
+}
+
+pub fn new_agent(array: &ArrayId) -> NewAgent {
+    NewAgent {
+        array: array.clone(),
+        slot: 0,
+        lane: 0,
+        pid: 1,
+        pid_started: 17,
+        boot: "6c3f0d8e-7a3c-4f5b-9d56-0c9a4b1f2e77".to_owned(),
+        hostname: "worker".to_owned(),
+    }
+}
+
+pub fn outcome(position: u64, token: Token, cause: Cause, now: UnixMicros) -> Commit {
+    Commit {
+        position,
+        token,
+        report: Report::of(cause),
+        started_at: UnixMicros(now.0 - 2),
+        ended_at: UnixMicros(now.0 - 1),
+        log: LogSpan::default(),
+        usage: None,
+        failed_calls: Vec::new(),
+    }
+}
+
+/// All tasks of an array.
+pub fn all_tasks(ledger: &mut dyn Ledger, id: &ArrayId) -> Vec<TaskRow> {
+    let query = TaskQuery {
+        from: 0,
+        limit: u32::MAX,
+        state: None,
+    };
+    ledger.tasks(id, query).expect("reads")
 }
