@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import time
+import traceback
 
 from moto.sqs.models import sqs_backends
 
@@ -69,12 +70,17 @@ class Bed:
         call.who = self.policies.who(call)
         status, code = None, None
         try:
-            reply = self._with_faults(call)
+            reply = _refusal_of_violations(call) or self._with_faults(call)
             status, code = reply.status, reply.error_code
             return reply
         except DropConnection as drop:
             status, note = "lost", str(drop)
             raise
+        except Exception as error:  # a fault of the bed's own; it is told, and its test fails
+            self.errors.append(f"{call.name}: {type(error).__name__}: {error}\n{traceback.format_exc(limit=-4)}")
+            reply = failure(call, AwsError("InternalFailure", f"the test bed failed: {error}", 500))
+            status, code = reply.status, reply.error_code
+            return reply
         finally:
             self.log.record(call, status, code, note)
 
@@ -188,6 +194,16 @@ class Bed:
         self.clock.stop()
         if self.dynamodb:
             self.dynamodb.stop()
+
+
+def _refusal_of_violations(call):
+    """The service's answer to a call that its model forbids; a pattern alone is only noted, since
+    the models' patterns are not always the services'."""
+    fatal = [line for line in call.violations if " does not match " not in line]
+    if not fatal:
+        return None
+    code = {"ec2": "InvalidParameterValue", "json": "ValidationException", "rest-json": "ValidationException"}.get(call.protocol, "ValidationError")
+    return failure(call, AwsError(code, "; ".join(fatal)))
 
 
 def _without_wait(call):

@@ -228,6 +228,18 @@ def no_violations(bed):
     bed.log.violations.clear()
 
 
+@route("GET", "/bed/errors")
+def errors(bed):
+    """Faults of the bed itself. A test fails if there is one."""
+    return bed.errors
+
+
+@route("DELETE", "/bed/errors")
+def no_errors(bed):
+    """Forgets the errors so far."""
+    bed.errors.clear()
+
+
 @route("GET", "/bed/counts")
 def counts(bed):
     """Calls by operation, and their outcomes."""

@@ -1,11 +1,13 @@
 """Machine images: the SSM parameters that name today's AL2023 and Ubuntu, and the images they name."""
 
+import datetime
 import hashlib
 
 from moto.ec2.models.amis import Ami
 
 from .call import AwsError, moment
 
+RELEASED = datetime.datetime(2026, 11, 1)
 ARCHITECTURES = {"arm64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
 # (name pattern, image name, root device); `{arch}` takes the names of the vendor.
 FAMILIES = [
@@ -39,7 +41,7 @@ def image_of(bed, account, region, name):
             backend, ami_id=number, name=full, description=full, owner_id="137112412989", public=True,
             virtualization_type="hvm", architecture=architecture, state="available", platform=None, image_type="machine",
             image_location=f"amazon/{full}", hypervisor="xen", root_device_type="ebs", root_device_name=device,
-            sriov="simple", creation_date="2026-11-01T00:00:00.000Z",
+            sriov="simple", creation_date=RELEASED,
         )  # fmt: skip
     return number
 

@@ -67,8 +67,7 @@ class Policies:
         session = request._access_key.arn.rpartition("/")[2]
         if session.startswith("i-"):
             context["ec2:sourceinstancearn"] = [f"arn:aws:ec2:{call.region}:{call.account}:instance/{session}"]
-        action = f"{_prefix(call.service)}:{call.operation}"
-        for resource, more in resources_of(self._bed, call):
+        for action, resource, more in resources_of(self._bed, call):
             self._require(call, request, statements, action, resource, {**context, **more})
         for role, service in passed_roles(self._bed, call):
             self._require(call, request, statements, "iam:PassRole", role, {**context, "iam:passedtoservice": [service]})
@@ -158,10 +157,6 @@ class Policies:
             return False
         matches = [any(test(str(value), str(wanted)) for wanted in values) != negated for value in have]
         return all(matches) if every or negated else any(matches)
-
-
-def _prefix(service):
-    return {"cloudwatch": "cloudwatch", "service-quotas": "servicequotas"}.get(service, service)
 
 
 def _list(value):

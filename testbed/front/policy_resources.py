@@ -1,4 +1,4 @@
-"""Which resources an operation touches, as ARNs with the tags that conditions look at."""
+"""Which actions an operation needs on which resources, as ARNs with the tags that conditions look at."""
 
 from moto.iam.models import iam_backends
 
@@ -6,8 +6,42 @@ from .call import AwsError
 from .launching import merged, template_version
 
 
+# Operations whose permission has another name.
+ACTIONS = {
+    "s3:ListObjectsV2": "s3:ListBucket", "s3:ListObjects": "s3:ListBucket", "s3:HeadBucket": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject", "s3:DeleteObjects": "s3:DeleteObject", "s3:CopyObject": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject", "s3:UploadPart": "s3:PutObject", "s3:UploadPartCopy": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject", "s3:ListBuckets": "s3:ListAllMyBuckets",
+    "s3:ListParts": "s3:ListMultipartUploadParts", "s3:ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "s3:ListObjectVersions": "s3:ListBucketVersions", "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock", "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "sqs:SendMessageBatch": "sqs:SendMessage", "sqs:DeleteMessageBatch": "sqs:DeleteMessage",
+    "sqs:ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
+}  # fmt: skip
+# What each part of a DynamoDB transaction needs.
+TRANSACTION = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem", "ConditionCheck": "ConditionCheckItem", "Get": "GetItem"}
+
+
 def resources_of(bed, call):
-    """[(ARN, condition context)]. `*` is an operation without resources; None one that the bed cannot name."""
+    """[(action, ARN, condition context)]. `*` stands for an operation without resources, None for
+    one whose resources the bed cannot name."""
+    service = {"service-quotas": "servicequotas"}.get(call.service, call.service)
+    action = ACTIONS.get(call.name, f"{service}:{call.operation}")
+    found = [(action, arn, context) for arn, context in _found(bed, call)]
+    if call.params.get("TransactItems"):
+        found = []
+        for item in call.params["TransactItems"]:
+            for part, body in item.items():
+                found.append((f"dynamodb:{TRANSACTION[part]}", _table(call, body["TableName"]), {}))
+    if call.name in ("ec2:RunInstances", "ec2:CreateLaunchTemplate") and call.params.get("TagSpecifications"):
+        found.append(("ec2:CreateTags", None, {**_request_tags(call), "ec2:createaction": [call.operation]}))
+    return found
+
+
+def _found(bed, call):
     finder = {
         "dynamodb": _dynamodb, "s3": _s3, "sqs": _sqs, "autoscaling": _autoscaling, "ec2": _ec2, "iam": _iam,
         "ssm": _ssm, "scheduler": _scheduler,
@@ -34,20 +68,19 @@ def _request_tags(call):
     return context
 
 
-def _dynamodb(bed, call):
-    def table(name):
-        return name if name.startswith("arn:") else f"arn:aws:dynamodb:{call.region}:{call.account}:table/{name}"
+def _table(call, name):
+    return name if name.startswith("arn:") else f"arn:aws:dynamodb:{call.region}:{call.account}:table/{name}"
 
+
+def _dynamodb(bed, call):
     params = call.params
     names = [params["TableName"]] if params.get("TableName") else list(params.get("RequestItems") or {})
-    for item in params.get("TransactItems") or []:
-        names += [part["TableName"] for part in item.values()]
     if call.operation in ("ListTables", "DescribeLimits", "DescribeEndpoints"):
         return [("*", {})]
     if params.get("ResourceArn"):
         return [(params["ResourceArn"], {})]
     suffix = f"/index/{params['IndexName']}" if params.get("IndexName") else ""
-    return [(table(name) + suffix, {}) for name in dict.fromkeys(names)]
+    return [(_table(call, name) + suffix, {}) for name in dict.fromkeys(names)]
 
 
 def _s3(bed, call):

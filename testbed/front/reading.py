@@ -11,7 +11,7 @@ from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 
 # Signing names whose model has another name.
-MODEL_OF_SIGNING_NAME = {"monitoring": "cloudwatch", "elasticloadbalancing": "elbv2", "tagging": "resourcegroupstaggingapi"}
+MODEL_OF_SIGNING_NAME = {"servicequotas": "service-quotas", "monitoring": "cloudwatch", "elasticloadbalancing": "elbv2", "tagging": "resourcegroupstaggingapi"}
 
 
 def environ_of(call):
@@ -63,9 +63,10 @@ def _scope(call):
 
 def _unsigned_service(call):
     host = (call.header("host") or "").partition(":")[0]
-    found = re.match(r"(?:.*\.)?([a-z0-9-]+?)(?:\.([a-z]{2}-[a-z]+-\d))?\.amazonaws\.com$", host)
-    if found:
-        return found.group(1), found.group(2) or "us-east-1"
+    if host.endswith(".amazonaws.com"):
+        parts = host.removesuffix(".amazonaws.com").split(".")
+        region = parts.pop() if len(parts) > 1 and re.fullmatch(r"[a-z]{2}-[a-z]+-\d", parts[-1]) else "us-east-1"
+        return parts[-1], region
     if call.body.startswith(b"Action="):
         return "sts", "us-east-1"
     return "s3", "us-east-1"
