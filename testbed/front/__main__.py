@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import pathlib
+import select
 import signal
 import sys
 import threading
@@ -29,6 +30,15 @@ def administrator():
     return key.access_key_id, key.secret_access_key
 
 
+def ends_with(pid, stopped):
+    """Stops the bed when the process of its user is gone, however it went."""
+    try:
+        select.select([os.pidfd_open(pid)], [], [])
+    except ProcessLookupError:
+        pass
+    stopped.set()
+
+
 def main():
     parser = argparse.ArgumentParser(prog="testbed/bed start")
     parser.add_argument("--dir", type=pathlib.Path, required=True)
@@ -37,6 +47,7 @@ def main():
     parser.add_argument("--throttle", action="store_true")
     parser.add_argument("--speed", type=float, default=1.0)
     parser.add_argument("--dynamodb-program", metavar="PATH")
+    parser.add_argument("--until", type=int, metavar="PID", help="end when this process has ended")
     parser.add_argument("--region", default="us-east-1")
     options = parser.parse_args()
     directory = options.dir.resolve()
@@ -75,6 +86,8 @@ def main():
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
+    if options.until:
+        threading.Thread(target=ends_with, args=(options.until, stopped), daemon=True).start()
     stopped.wait()
     bed.shutdown()
     plain.stop()

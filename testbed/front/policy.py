@@ -67,10 +67,22 @@ class Policies:
         session = request._access_key.arn.rpartition("/")[2]
         if session.startswith("i-"):
             context["ec2:sourceinstancearn"] = [f"arn:aws:ec2:{call.region}:{call.account}:instance/{session}"]
+        caller = request._access_key.arn
         for action, resource, more in resources_of(self._bed, call):
-            self._require(call, request, statements, action, resource, {**context, **more})
+            self._require(call, caller, statements, action, resource, {**context, **more})
         for role, service in passed_roles(self._bed, call):
-            self._require(call, request, statements, "iam:PassRole", role, {**context, "iam:passedtoservice": [service]})
+            self._require(call, caller, statements, "iam:PassRole", role, {**context, "iam:passedtoservice": [service]})
+
+    def check_role(self, call, arn):
+        """Whether a role may make a call that a service makes in its name."""
+        if not self.enforced:
+            return
+        iam = iam_backends[call.account]["aws"]
+        name = arn.rpartition("/")[2]
+        policies = [iam.get_role_policy(name, policy)[1] for policy in iam.list_role_policies(name)]
+        statements = self._statements(policies + list(iam.list_attached_role_policies(name)[0]))
+        for action, resource, context in resources_of(self._bed, call):
+            self._require(call, arn, statements, action, resource, {**context, "aws:principalarn": [arn]})
 
     def _request(self, call):
         kind = S3IAMRequest if call.service == "s3" else IAMRequest
@@ -93,7 +105,7 @@ class Policies:
             found += statements if isinstance(statements, list) else [statements]
         return found
 
-    def _require(self, call, request, statements, action, resource, context):
+    def _require(self, call, caller, statements, action, resource, context):
         allowed = False
         for statement in statements:
             if self._concerns(statement, action, resource, context):
@@ -107,7 +119,7 @@ class Policies:
             )
             raise AwsError(
                 code,
-                f"User: {request._access_key.arn} is not authorized to perform: {action} on resource: {resource or '*'}",
+                f"User: {caller} is not authorized to perform: {action} on resource: {resource or '*'}",
                 403,
             )
 

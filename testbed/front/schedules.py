@@ -5,6 +5,7 @@ import json
 import re
 import zoneinfo
 
+from moto.iam.models import iam_backends
 from moto.scheduler.models import scheduler_backends
 
 from .call import AwsError, Call
@@ -28,13 +29,21 @@ class Schedules:
         elif not re.fullmatch(r"(rate|cron)\(.+\)", expression):
             raise AwsError("ValidationException", f"Invalid Schedule Expression {expression}.")
         target = params["Target"]
-        if not target["RoleArn"].startswith("arn:aws:iam::"):
-            raise AwsError("ValidationException", "RoleArn is no ARN of a role")
+        if not self._trusts(call.account, target["RoleArn"]):
+            raise AwsError("ValidationException", "The execution role you provide must allow AWS EventBridge Scheduler to assume the role.")
         universal = UNIVERSAL.fullmatch(target["Arn"])
         if target["Arn"].startswith("arn:aws:scheduler:::aws-sdk:") and not universal:
             raise AwsError("ValidationException", f"{target['Arn']} is not a supported target")
         if universal and target.get("Input"):
             json.loads(target["Input"])
+
+    @staticmethod
+    def _trusts(account, arn):
+        for role in iam_backends[account]["aws"].roles.values():
+            if role.arn == arn:
+                document = role.assume_role_policy_document
+                return "scheduler.amazonaws.com" in (document if isinstance(document, str) else json.dumps(document))
+        return False
 
     def stored(self, call):
         """After a schedule was created, changed or deleted."""
@@ -72,7 +81,7 @@ class Schedules:
             call.model = get_service_model(service).operation_model(operation)
             call.operation, call.protocol = operation, str(call.model.service_model.protocol)
             call.params = json.loads(target.get("Input") or "{}")
-            reply = self._bed.answer_internal(call)
+            reply = self._bed.answer_internal(call, target["RoleArn"])
         except Exception as error:
             return f"failed: {error}"
         return "delivered" if reply.status < 300 else f"failed: {reply.error_code}"

@@ -30,10 +30,32 @@ class Services(BedCase):
         self.state_is(name, "running")
         self.account.bed("advance", seconds=101)
         self.state_is(name, "terminated")
-        (fired,) = self.account.bed("state")["schedules_fired"]
+        (fired,) = [f for f in self.account.bed("state")["schedules_fired"] if f["schedule"].endswith("/backstop")]
         self.assertEqual(fired["outcome"], "delivered")
         self.refused("ResourceNotFoundException", scheduler.get_schedule, Name="backstop")
         self.refused("ValidationException", scheduler.create_schedule, **{**arguments, "Name": "bad", "ScheduleExpression": "at(noon)", "ClientToken": "two"})
+
+    def test_a_schedule_is_held_to_its_role(self):
+        (name,) = self.launch()
+        iam, scheduler = self.account.client("iam"), self.account.client("scheduler")
+        when = datetime.datetime.fromtimestamp(self.account.bed("state")["now"] + 600, datetime.timezone.utc)
+
+        def create(schedule, role):
+            target = {"Arn": "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances", "RoleArn": role, "Input": json.dumps({"InstanceIds": [name]})}
+            scheduler.create_schedule(
+                Name=schedule, ScheduleExpression=f"at({when:%Y-%m-%dT%H:%M:%S})", FlexibleTimeWindow={"Mode": "OFF"}, Target=target
+            )
+
+        self.role("not-trusted", [{"Effect": "Allow", "Action": "*", "Resource": "*"}])
+        self.refused("ValidationException", lambda: create("untrusted", iam.get_role(RoleName="not-trusted")["Role"]["Arn"]))
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "scheduler.amazonaws.com"}, "Action": "sts:AssumeRole"}]}
+        create("powerless", iam.create_role(RoleName="powerless", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"])
+        self.account.enforce(True)
+        self.account.bed("advance", seconds=700)
+        until(lambda: [f for f in self.account.bed("state")["schedules_fired"] if "powerless" in f["schedule"]])
+        (fired,) = [f for f in self.account.bed("state")["schedules_fired"] if "powerless" in f["schedule"]]
+        self.assertEqual(fired["outcome"], "failed: UnauthorizedOperation")
+        self.assertEqual(self.machine(name)["state"], "running")
 
     def test_prices(self):
         filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in (("instanceType", "c5.large"), ("regionCode", "us-east-1"))]
