@@ -48,7 +48,8 @@ class Machine:
 
     @property
     def tags(self):
-        return {tag["key"]: tag["value"] for tag in self.engine_instance.get_tags()}
+        # Straight from the engine's table: its own look-up walks the tags of all resources.
+        return dict(self.engine_instance.ec2_backend.tags.get(self.id, {}))
 
     @property
     def options(self):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-from account import BedCase, until
+from account import IMAGE, Account, BedCase, until
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -226,3 +226,17 @@ echo recovered
         self.assertNotIn("certificate", text)
         self.expected_violations()
         self.ec2.terminate_instances(InstanceIds=[name])
+
+
+@unittest.skipIf(MISSING, MISSING)
+class EndOfTheBed(unittest.TestCase):
+    def test_boxes_end_with_a_bed_that_is_killed(self):
+        account = Account("--boxes")
+        self.addCleanup(account.close)
+        image = account.client("ssm").get_parameter(Name=IMAGE)["Parameter"]["Value"]
+        arguments = {"ImageId": image, "InstanceType": "c5.large", "MinCount": 1, "MaxCount": 1}
+        launched = account.client("ec2").run_instances(UserData="#!/bin/sh\nsleep 1000\n", **arguments)
+        name = launched["Instances"][0]["InstanceId"]
+        box = pathlib.Path("/proc", str(until(lambda: (account.bed(f"machines/{name}")["box"] or {}).get("init"))))
+        os.kill(int((account.directory / "pid").read_text()), 9)
+        until(lambda: not box.exists())
