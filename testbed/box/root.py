@@ -30,8 +30,8 @@ def mount(source, target, kind, flags=0, data=""):
         raise OSError(number, f"mount {source} on {target} ({kind}): {os.strerror(number)}")
 
 
-def bind(source, target, read_only=False):
-    mount(source, target, None, MS_BIND | MS_REC)
+def bind(source, target, read_only=False, deep=True):
+    mount(source, target, None, MS_BIND | (MS_REC if deep else 0))
     if read_only:
         mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
@@ -58,7 +58,11 @@ def build(config):
             target.touch()
         bind(path, target, read_only=True)
     mount("proc", root / "proc", "proc")
-    bind("/sys", root / "sys", read_only=True)
+    for path in ("sys", "sysrq-trigger"):
+        if (root / "proc" / path).exists():
+            bind(root / "proc" / path, root / "proc" / path, read_only=True)
+    # Not what is mounted below it: the host's control groups are no business of a box.
+    bind("/sys", root / "sys", read_only=True, deep=False)
     _devices(root)
     if config["family"] == "al2023":
         mount("tmpfs", root / "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "size=512m,mode=1777")

@@ -1,5 +1,7 @@
 """EC2's documented token buckets, and generic ones for the services beside it."""
 
+import threading
+
 from .call import AwsError
 
 # (burst, refill a second) of request buckets.
@@ -31,15 +33,17 @@ class Throttle:
     def __init__(self, clock):
         self._clock = clock
         self._buckets = {}
+        self._lock = threading.Lock()
         self.enabled = False
 
     def _take(self, name, burst, refill, tokens):
-        now = self._clock.now()
-        level, then = self._buckets.get(name, (burst, now))
-        level = min(burst, level + (now - then) * refill)
-        granted = level >= tokens
-        self._buckets[name] = (level - tokens if granted else level, now)
-        return granted
+        with self._lock:
+            now = self._clock.now()
+            level, then = self._buckets.get(name, (burst, now))
+            level = min(burst, level + (now - then) * refill)
+            granted = level >= tokens
+            self._buckets[name] = (level - tokens if granted else level, now)
+            return granted
 
     def check(self, call):
         if not self.enabled or call.internal:

@@ -218,6 +218,17 @@ echo recovered
             self.assertIn("\n2\n", text)
         self.ec2.terminate_instances(InstanceIds=[name])
 
+    def test_the_host_is_out_of_reach(self):
+        name = self.boot("#!/bin/sh\nls /sys/fs/cgroup | wc -l\necho x > /proc/sysrq-trigger || echo no sysrq\nls /dev\nip -o -4 addr | grep -vc ' lo '\ncurl -sS -m 5 "
+                         + self.account.url + "/bed/state || echo no bed\necho over\n")  # fmt: skip
+        text = self.says(name, "over")
+        self.assertIn("no sysrq", text)
+        self.assertIn("no bed", text)
+        lines = text.splitlines()
+        self.assertEqual(lines[1], "0")
+        self.assertNotIn("kmsg", lines)
+        self.ec2.terminate_instances(InstanceIds=[name])
+
     def test_names_of_others_are_not_found(self):
         name = self.boot("#!/bin/sh\ncurl -sS https://example.com || echo not found\ncurl -sS -o /dev/null -w '%{http_code}\\n' https://sts.us-east-1.amazonaws.com/\necho over\n")
         text = self.says(name, "over")

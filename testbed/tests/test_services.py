@@ -101,7 +101,6 @@ class Services(BedCase):
     def test_long_poll(self):
         sqs = self.account.client("sqs")
         queue = sqs.create_queue(QueueName="poll")["QueueUrl"]
-        queue = f"{self.account.url}/{queue.split('/', 3)[3]}"
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             received = pool.submit(sqs.receive_message, QueueUrl=queue, WaitTimeSeconds=10)
             self.account.client("sqs").send_message(QueueUrl=queue, MessageBody="hello")
