@@ -11,8 +11,8 @@ MNT_DETACH = 2
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# Of the host, and no part of an image.
-HIDDEN = ("/root", "/home", "/work", "/mnt", "/media", "/opt", "/srv", "/run", "/old_root", "/boot", "/usr/local/cargo")
+# What an image has in its root; everything else there is the host's own.
+IMAGE = {"bin", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "sbin", "sys", "tmp", "usr", "var"}
 # Programs of the host that the image does not come with; its package manager brings them back.
 NOT_INSTALLED = {"al2023": ("jq",), "ubuntu": ("jq", "aws")}
 STORE = "usr/lib/box-packages"
@@ -36,6 +36,14 @@ def bind(source, target, read_only=False, deep=True):
         mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
+def _hidden(kept):
+    """Directories of the host that no image has."""
+    found = [f"/{name}" for name in sorted(os.listdir("/")) if name not in IMAGE]
+    if "/usr/local" not in kept:
+        found.append("/usr/local")
+    return [path for path in found if os.path.isdir(path) and not os.path.islink(path)]
+
+
 def build(config):
     """Mounts the view and moves into it. The caller is in new mount and PID namespaces."""
     home = pathlib.Path(config["home"])
@@ -46,17 +54,18 @@ def build(config):
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("overlay", root, "overlay", 0, f"lowerdir=/,upperdir={home}/upper,workdir={home}/work")
     kept = [path for path in config["expose"] if os.path.exists(path)]
-    for path in HIDDEN:
-        if (root / path[1:]).is_dir() and not (root / path[1:]).is_symlink():
-            mount("tmpfs", root / path[1:], "tmpfs", MS_NOSUID, "size=64m,mode=755")
-    for path in kept:
-        target = root / path[1:]
-        if os.path.isdir(path):
-            target.mkdir(parents=True, exist_ok=True)
+    hidden = _hidden(kept)
+    for path in hidden:
+        if path == "/run":
+            mount("tmpfs", root / "run", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=755")
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.touch()
-        bind(path, target, read_only=True)
+            # Empty at first, and part of the machine's disk: it outlives a stop.
+            own = home / "own" / path[1:]
+            own.mkdir(parents=True, exist_ok=True)
+            own.chmod(0o755)
+            bind(own, root / path[1:])
+    for name in ("bin", "sbin", "lib") if "/usr/local" in hidden else ():
+        (root / "usr/local" / name).mkdir(exist_ok=True)
     mount("proc", root / "proc", "proc")
     for path in ("sys", "sysrq-trigger"):
         if (root / "proc" / path).exists():
@@ -71,6 +80,16 @@ def build(config):
         os.chmod(root / "tmp", 0o1777)
     bind(home / "var-tmp", root / "var/tmp")
     os.chmod(root / "var/tmp", 0o1777)
+    for path in kept:
+        if not any(path.startswith(f"{above}/") for above in (*hidden, "/tmp", "/var/tmp")):
+            continue
+        target = root / path[1:]
+        if os.path.isdir(path):
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+        bind(path, target, read_only=True)
     if first:
         _furnish(root, config)
     os.chdir(root)

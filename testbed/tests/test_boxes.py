@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 from account import IMAGE, Account, BedCase, until
@@ -30,10 +31,13 @@ imds() { curl -sSf -H "X-aws-ec2-metadata-token: $token" "http://169.254.169.254
 
 @unittest.skipIf(MISSING, MISSING)
 class Boxes(BedCase):
-    OPTIONS = ("--boxes",)
-
     @classmethod
     def setUpClass(cls):
+        exposed = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(exposed.cleanup)
+        cls.exposed = pathlib.Path(exposed.name, "file")
+        cls.exposed.write_text("a file of the host\n")
+        cls.OPTIONS = ("--boxes", "--expose", exposed.name)
         super().setUpClass()
         cls.s3 = cls.account.client("s3")
         cls.s3.create_bucket(Bucket="results")
@@ -227,6 +231,14 @@ echo recovered
         lines = text.splitlines()
         self.assertEqual(lines[1], "0")
         self.assertNotIn("kmsg", lines)
+        self.ec2.terminate_instances(InstanceIds=[name])
+
+    def test_what_is_exposed_is_seen_and_kept(self):
+        name = self.boot(f"#!/bin/sh\ncat {self.exposed}\necho x > {self.exposed} || echo kept\necho over\n")
+        text = self.says(name, "over")
+        self.assertIn("a file of the host\n", text)
+        self.assertIn("kept", text)
+        self.assertEqual(self.exposed.read_text(), "a file of the host\n")
         self.ec2.terminate_instances(InstanceIds=[name])
 
     def test_names_of_others_are_not_found(self):
