@@ -127,6 +127,12 @@ fn from_map(file: SettingsFile, root: Node) -> Result<ParamFile, SpecError> {
             Some(key) => settings.set(key, &entry)?,
             None => {
                 check_parameter(&file, &entry.key, entry.at, &mut warnings)?;
+                if let Some(flag) = flag_only(&entry.key) {
+                    let (label, at, key) = (&file.label, entry.at, &entry.key);
+                    warnings.push(format!(
+                        "{label}:{at}: `{key}` is taken for a parameter; `{flag}` is a flag only"
+                    ));
+                }
                 parameters.push(entry);
             }
         }
@@ -201,6 +207,22 @@ fn dimensions(file: &SettingsFile, entry: Entry) -> Result<Vec<Entry>, SpecError
         }
     }
     Ok(entries)
+}
+
+/// The flag of this name that files cannot set, if there is one.
+fn flag_only(key: &str) -> Option<&'static str> {
+    const FLAGS: [&str; 8] = [
+        "--allow-shared-tmp",
+        "--array",
+        "--dry-run",
+        "--durable",
+        "--no-auto-include",
+        "--no-spot",
+        "--wait",
+        "--wait-timeout",
+    ];
+    let flag = format!("--{}", key.replace('_', "-"));
+    FLAGS.into_iter().find(|known| *known == flag)
 }
 
 /// Refuses a key that is no setting and can hardly be meant as anything else.

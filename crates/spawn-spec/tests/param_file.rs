@@ -556,3 +556,13 @@ fn a_mistyped_parameter_is_warned_about() {
         ]
     );
 }
+
+#[test]
+fn a_flag_that_files_cannot_set_is_told_from_a_parameter() {
+    let text = "defaults: {durable: true, wait_for: x}\nparams: [{array: 3}]\n";
+    let found = launch("p.yaml", text);
+    assert_eq!(
+        found.warnings,
+        ["p.yaml:1:12: `durable` is taken for a parameter; `--durable` is a flag only"]
+    );
+}
