@@ -247,14 +247,14 @@ fn three_machines_serve_an_array_to_its_end_and_take_down_what_was_made_for_it()
 #[test]
 fn a_spot_notice_hands_the_task_to_another_machine_which_goes_on_from_the_checkpoint() {
     let script = r#"
-        s3() { curl -fsS --aws-sigv4 "aws:amz:$AWS_REGION:s3" -u "$KEYS" "$@"; }
+        s3() { curl -fsS --aws-sigv4 "aws:amz:$AWS_REGION:s3" -u "$KEYS" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"; }
         at=$(s3 "$S3/checkpoint" 2> /dev/null || echo 0)
-        save() { echo "$at" > at; s3 -X PUT -T at -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$S3/checkpoint"; exit 0; }
+        save() { echo "$at" > at; s3 -X PUT -T at "$S3/checkpoint"; exit 0; }
         trap save TERM
         echo "attempt $TASK_ATTEMPT begins at $at"
         [ "$at" = 0 ] || exit 0
         at=41
-        echo began > at; s3 -X PUT -T at -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$S3/began"
+        echo began > at; s3 -X PUT -T at "$S3/began"
         while :; do sleep 0.05; done"#;
     let launched = Launched::new(1, script);
     let mut first = launched.machine("i-first");
