@@ -2,6 +2,8 @@
 //! Auto Scaling as small HTTP servers that tests decide about.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod launched;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
