@@ -22,7 +22,7 @@ fn errors_keep_their_kinds() {
     assert!(matches!(error, DynamoError::Other { .. }), "{error:?}");
 
     let table = json!({
-        "TableName": "t",
+        "TableName": "things",
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [{ "AttributeName": "pk", "AttributeType": "S" }],
         "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }],
@@ -31,7 +31,7 @@ fn errors_keep_their_kinds() {
     let error = api.call("CreateTable", table).unwrap_err();
     assert!(matches!(error, DynamoError::ResourceInUse(_)), "{error:?}");
     let new = json!({
-        "TableName": "t",
+        "TableName": "things",
         "Item": { "pk": { "S": "a" } },
         "ConditionExpression": "attribute_not_exists(pk)",
     });
