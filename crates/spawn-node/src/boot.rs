@@ -1,7 +1,7 @@
 //! The user data: a script that brings the programs onto a machine and starts them.
 //!
 //! It runs under cloud-init as root, on Amazon Linux 2023, Debian and Ubuntu, with no HOME, in `/`,
-//! and needs bash, curl 7.87 or newer (which signs requests), coreutils and systemd. It tries for
+//! and needs bash, a curl that signs all `x-amz-` headers (7.88 does), coreutils and systemd. It tries for
 //! ten minutes; a machine that is not ready then leaves a note in the bucket and is switched off.
 
 use sha2::{Digest, Sha256};

@@ -12,7 +12,7 @@ use spawn_aws::services::s3::{self, PutOptions};
 use spawn_node::boot::{Boot, BootError, Fetched, LONGEST, METADATA, Need, PATIENCE_S, bucket_url};
 use spawn_node::bundle::sha256;
 use spawn_node::config::{Made, NodeConfig};
-use world::{BUCKET, Metadata, REGION, World};
+use world::{BUCKET, Metadata, REGION, Server, World};
 
 fn boot() -> Boot {
     let fetched = |name: &str| Fetched {
@@ -272,4 +272,27 @@ fn what_a_script_needs_is_installed_or_the_machine_is_not_ready() {
             .iter()
             .all(|line| *line == "dnf -y -q install awscli-2")
     );
+}
+
+#[test]
+fn the_session_token_is_sent_and_signed() {
+    let mut machine = Machine::new();
+    let bucket = Server::start(|_| (403, String::new()));
+    machine.boot.bucket_url = bucket.url.clone();
+    machine.boot.patience_s = 1;
+    assert_eq!(machine.run().status.code(), Some(1));
+    let asked = bucket.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|request| request.first_line.starts_with("PUT "))
+    );
+    for request in asked {
+        assert_eq!(request.header("x-amz-security-token"), Some("a/token+="));
+        let signed = request.header("authorization").unwrap();
+        assert!(
+            signed.contains("x-amz-date;x-amz-security-token"),
+            "{signed}"
+        );
+    }
 }
