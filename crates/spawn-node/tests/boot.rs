@@ -1,0 +1,298 @@
+//! The user data, run by bash as cloud-init runs it: against an instance's metadata, a bucket that
+//! checks signatures, and a service manager that only takes notes.
+
+mod world;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use spawn_aws::services::s3::{self, PutOptions};
+use spawn_node::boot::{Boot, BootError, Fetched, LONGEST, METADATA, Need, PATIENCE_S, bucket_url};
+use spawn_node::bundle::sha256;
+use spawn_node::config::{Made, NodeConfig};
+use world::{BUCKET, Metadata, REGION, Server, World};
+
+fn boot() -> Boot {
+    let fetched = |name: &str| Fetched {
+        key: format!("programs/{name}"),
+        sha256: sha256(name.as_bytes()).unwrap(),
+    };
+    Boot {
+        config: NodeConfig {
+            array: "array-20260127-abc123".parse().unwrap(),
+            lane: 0,
+            table: "spawn".to_owned(),
+            bucket: BUCKET.to_owned(),
+            prefix: String::new(),
+            region: REGION.to_owned(),
+            made: vec![Made {
+                group: "it's a $group `id`".to_owned(),
+                template: "template".to_owned(),
+            }],
+            bundle: "/opt/spawn/bundle".into(),
+            bundle_sha256: sha256(&b"bundle"[..]).unwrap(),
+            dir: "/var/lib/spawn".into(),
+            lease_ms: 90_000,
+            look_ms: 5_000,
+            ask_ms: 10_000,
+        },
+        node: fetched("spored-node"),
+        spored: fetched("spored"),
+        bundle: fetched("bundle"),
+        needs: vec![Need::Jq, Need::Aws, Need::Python3],
+        bucket_url: bucket_url(BUCKET, REGION),
+        metadata_url: METADATA.to_owned(),
+        root: String::new(),
+        patience_s: PATIENCE_S,
+    }
+}
+
+/// A machine of its own below a directory.
+struct Machine {
+    world: World,
+    metadata: Metadata,
+    boot: Boot,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let world = World::new();
+        for name in ["spored-node", "spored", "bundle"] {
+            let (key, body) = (format!("programs/{name}"), name.as_bytes().to_vec());
+            let options = PutOptions::default();
+            s3::put_object(&world.client(), &world.bucket(), &key, body, &options).unwrap();
+        }
+        let metadata = world.instance("i-0123456789abcdef0");
+        let root = world.dir.path().join("root");
+        let mut boot = boot();
+        boot.root = root.to_str().unwrap().to_owned();
+        boot.config.dir = root.join("var/lib/spawn");
+        boot.config.bundle = root.join("opt/spawn/bundle");
+        boot.bucket_url = format!("{}/{BUCKET}", world.endpoint_url());
+        boot.metadata_url = metadata.server.url.clone();
+        boot.needs = Vec::new();
+        let machine = Machine {
+            world,
+            metadata,
+            boot,
+        };
+        for name in ["systemctl", "shutdown", "dnf"] {
+            machine.stand_in(
+                name,
+                &format!("echo \"{name} $*\" >> {}", machine.notes().display()),
+            );
+        }
+        machine
+    }
+
+    fn root(&self) -> &Path {
+        Path::new(&self.boot.root)
+    }
+
+    fn notes(&self) -> PathBuf {
+        self.world.dir.path().join("notes")
+    }
+
+    fn noted(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.notes()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.world.dir.path().join("bin")
+    }
+
+    fn stand_in(&self, name: &str, script: &str) {
+        fs::create_dir_all(self.bin()).unwrap();
+        let path = self.bin().join(name);
+        fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn run(&self) -> Output {
+        let script = self.world.dir.path().join("user-data");
+        fs::write(&script, self.boot.user_data().unwrap()).unwrap();
+        Command::new("/bin/bash")
+            .arg(&script)
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", self.bin().display()))
+            .env("LANG", "C.UTF-8")
+            .output()
+            .unwrap()
+    }
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(out),
+        String::from_utf8_lossy(err)
+    )
+}
+
+#[test]
+fn it_is_a_short_script_that_bash_takes() {
+    let script = boot().user_data().unwrap();
+    assert!(script.len() < LONGEST / 2, "{}", script.len());
+    assert!(script.starts_with("#!/bin/bash\n"));
+    assert!(!script.contains("HOME"), "cloud-init sets none");
+    for word in script.split(|c: char| c.is_whitespace()) {
+        let is_placeholder = word.len() > 2 && word.starts_with('@') && word.ends_with('@');
+        assert!(!is_placeholder, "{word}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("user-data");
+    fs::write(&path, script).unwrap();
+    let checked = Command::new("/bin/bash")
+        .arg("-n")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        checked.status.success() && checked.stderr.is_empty(),
+        "{}",
+        said(&checked)
+    );
+    // Where it is installed, the linter has nothing to say either.
+    if let Ok(linted) = Command::new("shellcheck").arg(&path).output() {
+        assert!(linted.status.success(), "{}", said(&linted));
+    }
+}
+
+#[test]
+fn what_the_shell_would_read_otherwise_is_refused() {
+    for key in ["", "/a", "-a", "a b", "$(id)", "a'b", "a\nb"] {
+        let mut boot = boot();
+        boot.bundle.key = key.to_owned();
+        assert!(
+            matches!(boot.user_data(), Err(BootError::Word(_))),
+            "{key:?}"
+        );
+    }
+    let mut long = boot();
+    long.config.table = "x".repeat(LONGEST);
+    assert!(matches!(long.user_data(), Err(BootError::Length(_))));
+    assert_eq!(
+        bucket_url("a.b", "eu-west-1"),
+        "https://s3.eu-west-1.amazonaws.com/a.b"
+    );
+}
+
+#[test]
+fn a_machine_gets_its_programs_and_starts_the_service() {
+    let machine = Machine::new();
+    let output = machine.run();
+    assert!(output.status.success(), "{}", said(&output));
+    let home = machine.root().join("opt/spawn");
+    for name in ["spored-node", "spored", "bundle"] {
+        assert_eq!(fs::read(home.join(name)).unwrap(), name.as_bytes());
+    }
+    let mode = fs::metadata(home.join("spored"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o755);
+    let config = spawn_node::node::read_config(&home.join("config.json")).unwrap();
+    assert_eq!(config, machine.boot.config);
+    let unit = machine
+        .root()
+        .join("etc/systemd/system/spored-node.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    assert!(unit.contains("Restart=on-failure") && unit.contains("\"$SERVICE_RESULT\""));
+    let started = [
+        "systemctl daemon-reload",
+        "systemctl enable spored-node.service",
+        "systemctl start --no-block spored-node.service",
+    ];
+    assert_eq!(machine.noted(), started);
+    // The secret is in no place that others read.
+    let secret = &machine.world.credentials.secret_access_key;
+    assert!(!said(&output).contains(secret) && !unit.contains(secret));
+}
+
+#[test]
+fn a_damaged_program_is_not_kept_and_the_machine_goes_with_a_note() {
+    let mut machine = Machine::new();
+    machine.boot.patience_s = 3;
+    machine.boot.spored.sha256 = sha256(&b"another"[..]).unwrap();
+    let output = machine.run();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(!machine.root().join("opt/spawn/spored").exists());
+    assert_eq!(machine.noted(), ["shutdown -P now"]);
+    let key = format!("{}i-0123456789abcdef0", machine.boot.failures_prefix());
+    let world = &machine.world;
+    let note = s3::get_object(&world.client(), &world.bucket(), &key, None, None).unwrap();
+    let note = String::from_utf8(note.expect("a note").body).unwrap();
+    assert!(
+        note.starts_with("programs/spored has not the SHA-256"),
+        "{note}"
+    );
+}
+
+#[test]
+fn a_role_that_comes_late_is_waited_for() {
+    let machine = Machine::new();
+    let role = "iam/security-credentials/";
+    machine.metadata.remove(role);
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| machine.run());
+        while machine.metadata.server.asked().len() < 3 {
+            std::thread::yield_now();
+        }
+        machine.metadata.set(role, "the-role");
+        let output = run.join().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    });
+}
+
+#[test]
+fn what_a_script_needs_is_installed_or_the_machine_is_not_ready() {
+    let mut machine = Machine::new();
+    machine.boot.patience_s = 3;
+    machine.boot.needs = vec![Need::Aws];
+    let notes = machine.notes();
+    let (notes, aws) = (notes.display(), machine.bin().join("aws"));
+    let install = format!("echo \"dnf $*\" >> {notes}; cp /bin/true {}", aws.display());
+    machine.stand_in("dnf", &install);
+    let output = machine.run();
+    assert!(output.status.success(), "{}", said(&output));
+    // A machine that has it installs nothing.
+    let noted = machine.noted();
+    let installed: Vec<_> = noted
+        .iter()
+        .filter(|line| line.starts_with("dnf"))
+        .collect();
+    assert!(installed.len() <= 1, "{installed:?}");
+    assert!(
+        installed
+            .iter()
+            .all(|line| *line == "dnf -y -q install awscli-2")
+    );
+}
+
+#[test]
+fn the_session_token_is_sent_and_signed() {
+    let mut machine = Machine::new();
+    let bucket = Server::start(|_| (403, String::new()));
+    machine.boot.bucket_url = bucket.url.clone();
+    machine.boot.patience_s = 1;
+    assert_eq!(machine.run().status.code(), Some(1));
+    let asked = bucket.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|request| request.first_line.starts_with("PUT "))
+    );
+    for request in asked {
+        assert_eq!(request.header("x-amz-security-token"), Some("a/token+="));
+        let signed = request.header("authorization").unwrap();
+        assert!(
+            signed.contains("x-amz-date;x-amz-security-token"),
+            "{signed}"
+        );
+    }
+}
