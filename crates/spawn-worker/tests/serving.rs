@@ -2,7 +2,7 @@
 
 mod scene;
 
-use scene::{FakeMachine, Group, now};
+use scene::{FakeMachine, Group, now, until};
 use spawn_core::budgets::Budgets;
 use spawn_core::outcome::Cause;
 use spawn_core::task::{Intent, TaskState};
@@ -61,9 +61,7 @@ fn a_notice_of_the_end_stops_the_script_and_another_machine_goes_on_where_it_was
     std::thread::scope(|scope| {
         let (group, machine) = (&group, &first);
         let worker = scope.spawn(move || group.serve(0, machine).unwrap());
-        while group.marks().is_empty() {
-            std::thread::yield_now();
-        }
+        until("the task runs", || !group.marks().is_empty());
         *machine.outlook.lock().unwrap() = Outlook::Ending {
             at: now().plus_millis(60_000),
         };
@@ -88,16 +86,12 @@ fn a_machine_at_risk_finishes_its_task_and_claims_no_other() {
     let machine = FakeMachine::new();
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
-        while group.marks().is_empty() {
-            std::thread::yield_now();
-        }
+        until("the task runs", || !group.marks().is_empty());
         *machine.outlook.lock().unwrap() = Outlook::AtRisk;
         // It has been looked at once the heartbeat after it has been written.
         let beat = || group.ledger.clone().live_agents().unwrap()[0].last_update;
         let before = beat();
-        while beat() == before {
-            std::thread::yield_now();
-        }
+        until("the next heartbeat", || beat() != before);
         std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
         assert_eq!(worker.join().unwrap(), End::Yielded);
     });
@@ -127,9 +121,7 @@ fn a_cancelled_array_is_seen_and_its_script_stopped() {
     let machine = FakeMachine::new();
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
-        while group.marks().is_empty() {
-            std::thread::yield_now();
-        }
+        until("the task runs", || !group.marks().is_empty());
         let mut ledger = group.ledger.clone();
         ledger.close(&group.array, Intent::Cancel, now()).unwrap();
         assert_eq!(worker.join().unwrap(), End::Retired);
@@ -177,9 +169,7 @@ fn a_worker_that_was_given_up_stops_its_script_and_commits_nothing() {
     let machine = FakeMachine::new();
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
-        while group.marks().is_empty() {
-            std::thread::yield_now();
-        }
+        until("the task runs", || !group.marks().is_empty());
         let mut ledger = group.ledger.clone();
         let id = ledger.live_agents().unwrap()[0].id;
         ledger.end_agent(id, now()).unwrap();

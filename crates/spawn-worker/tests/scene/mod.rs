@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
@@ -168,8 +168,7 @@ impl Group {
             lanes: Vec::new(),
         };
         ledger.submit(&new, now()).unwrap();
-        // Outside all that is private to a sandbox: tasks leave marks there.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = shared_directory();
         for name in ["job/files", "bin"] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
@@ -275,6 +274,33 @@ impl Group {
             log: path(&self.log(slot)),
             isolation: Isolation::Full,
         }
+    }
+}
+
+/// A new directory outside all that is private to a sandbox: tasks leave marks there.
+fn shared_directory() -> TempDir {
+    let private = ["/tmp", "/var/tmp", "/dev/shm"];
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    let places = [
+        Some(PathBuf::from(env!("CARGO_TARGET_TMPDIR"))),
+        home,
+        Some("/run".into()),
+        Some("/opt".into()),
+    ];
+    places
+        .into_iter()
+        .flatten()
+        .filter(|place| !private.iter().any(|p| place.starts_with(p)))
+        .find_map(|place| tempfile::tempdir_in(place).ok())
+        .expect("some place outside /tmp can be written to")
+}
+
+/// Waits for something to be so; it must become so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !so() {
+        assert!(Instant::now() < limit, "not within a minute: {what}");
+        std::thread::yield_now();
     }
 }
 
