@@ -23,14 +23,14 @@
 
 #![forbid(unsafe_code)]
 
-// pub mod cleanup;
+pub mod cleanup;
 pub mod facts;
 pub mod journal;
 pub mod launch;
 pub mod names;
 pub mod plan;
 pub mod policy_documents;
-// pub mod preflight;
+pub mod preflight;
 mod requests;
 mod roles;
 mod sizes;

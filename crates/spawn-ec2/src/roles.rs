@@ -6,6 +6,7 @@ use spawn_aws::services::Tag;
 use spawn_aws::services::iam;
 
 use crate::launch::LaunchError;
+use crate::names;
 use crate::plan::RolePlan;
 
 /// Has the role, its policies, its profile, and the one in the other. Reads first; of a role that is
@@ -80,7 +81,8 @@ fn is_same_json(a: &str, b: &str) -> bool {
     read(a).is_some() && read(a) == read(b)
 }
 
-/// Takes the role away.
-pub(crate) fn remove(client: &Client, name: &str, policies: &[&str]) -> Result<(), AwsError> {
-    iam::delete_role_and_profile(client, name, name, policies)
+/// Takes the role away, with its profile and the policies it was made with.
+pub(crate) fn remove(client: &Client, name: &str) -> Result<(), AwsError> {
+    let policies = [names::AGENT_POLICY, names::TASK_POLICY];
+    iam::delete_role_and_profile(client, name, name, &policies)
 }
