@@ -76,8 +76,10 @@ pub fn find(client: &Client, array: &ArrayId, roles: &[&str]) -> Result<Vec<Remn
         [array.as_str()],
     )];
     for instance in ec2::describe_instances(client, &filters)? {
+        // The tag is looked at again: what is ended here cannot be had back.
         let over = ["terminated", "shutting-down"];
-        if !over.contains(&instance.instance_state.name.as_str())
+        if is_ours(&instance.tag_set)
+            && !over.contains(&instance.instance_state.name.as_str())
             && !grouped.contains(&instance.instance_id)
         {
             found.push(Remnant::Instance(instance.instance_id));
@@ -85,6 +87,9 @@ pub fn find(client: &Client, array: &ArrayId, roles: &[&str]) -> Result<Vec<Remn
     }
     let mut roles: BTreeSet<String> = roles.iter().map(|name| (*name).to_owned()).collect();
     for template in ec2::describe_launch_templates(client, &filters)? {
+        if !is_ours(&template.tag_set) {
+            continue;
+        }
         let role = template.tag_set.iter().find(|t| t.key == names::TAG_ROLE);
         roles.extend(role.map(|tag| tag.value.clone()));
         found.push(Remnant::Template(template.launch_template_name));

@@ -416,4 +416,4 @@ fn tags(request: &Request<'_>, lane: usize, role: &str) -> Vec<Tag> {
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]
-mod tests;
+pub(crate) mod tests;
