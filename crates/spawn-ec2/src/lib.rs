@@ -10,6 +10,8 @@
 //! - [`names`]: what everything is called.
 //! - [`policy_documents`]: what the machines may do.
 //! - [`facts`]: what is known of the account and the region.
+//! - [`mod@gather`]: the same, asked of AWS.
+//! - [`firewall`]: the security group that lets nothing in.
 //! - [`plan`]: the launch as data, made without a call.
 //! - [`preflight`]: what would go wrong, before anything is made.
 //! - [`journal`]: what of a launch is done, on disk.
@@ -25,6 +27,8 @@
 
 pub mod cleanup;
 pub mod facts;
+pub mod firewall;
+pub mod gather;
 pub mod journal;
 pub mod launch;
 pub mod names;

@@ -81,6 +81,25 @@ fn is_same_json(a: &str, b: &str) -> bool {
     read(a).is_some() && read(a) == read(b)
 }
 
+/// Whether the role is there with everything that [`ensure`] gives it.
+pub(crate) fn is_whole(client: &Client, role: &RolePlan) -> Result<bool, AwsError> {
+    let name = role.name.as_str();
+    let Some(there) = iam::get_role(client, name)? else {
+        return Ok(false);
+    };
+    if !is_same_json(&there.trust(), &role.trust) {
+        return Ok(false);
+    }
+    for (policy, document) in &role.policies {
+        let there = iam::get_role_policy(client, name, policy)?;
+        if !there.is_some_and(|there| is_same_json(&there, document)) {
+            return Ok(false);
+        }
+    }
+    let profile = iam::get_instance_profile(client, name)?;
+    Ok(profile.is_some_and(|p| p.roles.iter().any(|r| r.role_name == name)))
+}
+
 /// Takes the role away, with its profile and the policies it was made with.
 pub(crate) fn remove(client: &Client, name: &str) -> Result<(), AwsError> {
     let policies = [names::AGENT_POLICY, names::TASK_POLICY];
