@@ -290,8 +290,11 @@ fn raise(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), Laun
     let backstop = look(client, || {
         let found = autoscaling::describe_scheduled_actions(client, &lane.name)?;
         Ok(found.into_iter().find(|a| {
+            // Only `put_backstop` makes one of this name. Zeros may be left out of the answer.
             a.scheduled_action_name == names::BACKSTOP
-                && (a.min_size, a.max_size, a.desired_capacity) == (Some(0), Some(0), Some(0))
+                && [a.min_size, a.max_size, a.desired_capacity]
+                    .iter()
+                    .all(|size| size.unwrap_or(0) == 0)
         }))
     })?;
     if backstop.is_none() {
