@@ -239,6 +239,10 @@ fn find_group(client: &Client, lane: &LanePlan) -> Result<Option<Group>, AwsErro
 
 fn make_group(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), LaunchError> {
     in_time(client, lane)?;
+    // AWS refuses a second group of the name; moto puts it in place of the first.
+    if let Some(found) = find_group(client, lane)? {
+        return check_mark(format!("group `{}`", lane.name), &found.tags, plan);
+    }
     let request = requests::group(lane);
     for left in (0..LOOKS).rev() {
         match autoscaling::create_group(client, &request) {
@@ -290,11 +294,8 @@ fn raise(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), Laun
     let backstop = look(client, || {
         let found = autoscaling::describe_scheduled_actions(client, &lane.name)?;
         Ok(found.into_iter().find(|a| {
-            // Only `put_backstop` makes one of this name. Zeros may be left out of the answer.
-            a.scheduled_action_name == names::BACKSTOP
-                && [a.min_size, a.max_size, a.desired_capacity]
-                    .iter()
-                    .all(|size| size.unwrap_or(0) == 0)
+            a.scheduled_action_name == names::backstop(&lane.name)
+                && (a.min_size, a.max_size, a.desired_capacity) == (Some(0), Some(0), Some(0))
         }))
     })?;
     if backstop.is_none() {

@@ -17,8 +17,6 @@ pub const TAG_ROLE: &str = "spawn:role";
 
 /// The table of the ledger, one in an account and region.
 pub const TABLE: &str = "spawn-ledger";
-/// The action that ends a group's machines; unique within its group.
-pub const BACKSTOP: &str = "spawn-ttl";
 /// The inline policy with what the agent needs.
 pub const AGENT_POLICY: &str = "spawn-agent";
 /// The inline policy with what the tasks may do.
@@ -51,6 +49,11 @@ pub fn parse_lane(name: &str) -> Option<(ArrayId, u32)> {
     let number: u32 = lane.parse().ok()?;
     // `+1` and `01` are numbers, but no name has them.
     (number.to_string() == lane).then_some((array.parse().ok()?, number))
+}
+
+/// The action that ends a group's machines; says whose, though it need be unique in its group only.
+pub fn backstop(group: &str) -> String {
+    format!("{group}-ttl")
 }
 
 /// What the names of an array's schedules begin with.

@@ -107,7 +107,7 @@ fn distribution(lane: &LanePlan) -> Distribution {
 pub(crate) fn backstop(lane: &LanePlan) -> ScheduledAction {
     ScheduledAction {
         auto_scaling_group_name: lane.name.clone(),
-        scheduled_action_name: names::BACKSTOP.to_owned(),
+        scheduled_action_name: names::backstop(&lane.name),
         start_time: time(lane.ends),
         min_size: Some(0),
         max_size: Some(0),

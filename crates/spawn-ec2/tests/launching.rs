@@ -164,7 +164,7 @@ impl World {
             let group = &state.groups[&lane.name];
             assert_eq!((group.size, group.max), (lane.machines, lane.machines));
             assert_eq!(group.actions.len(), 1);
-            let backstop = &group.actions[names::BACKSTOP];
+            let backstop = &group.actions[&names::backstop(&lane.name)];
             assert_eq!(backstop["StartTime"], "2027-01-15T09:00:00Z");
             assert_eq!(group.suspended.first().unwrap(), "AZRebalance");
         }
