@@ -1,11 +1,14 @@
 //! A small cloud behind the client's transport: strict about names, tokens and order, and able to
 //! lose any one request or answer.
 
+mod form;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use form::{encoded, form};
 use spawn_aws::client::{
     Client, Clock, Config, HttpRequest, HttpResponse, Method, Overrides, Patience, Transport,
     TransportError,
@@ -476,29 +479,4 @@ fn tags_xml(tags: &Fields, item: &str, [key, value]: [&str; 2]) -> String {
     tags.iter()
         .map(|(k, v)| format!("<{item}><{key}>{k}</{key}><{value}>{v}</{value}></{item}>"))
         .collect()
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().map(|b| format!("%{b:02X}")).collect()
-}
-
-fn form(body: &[u8]) -> Fields {
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(k, v)| (decoded(k), decoded(v))).collect()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let hex = [rest.next().unwrap(), rest.next().unwrap()];
-            let hex = std::str::from_utf8(&hex).unwrap();
-            bytes.push(u8::from_str_radix(hex, 16).unwrap());
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).unwrap()
 }
