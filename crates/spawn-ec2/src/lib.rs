@@ -1,0 +1,40 @@
+//! The EC2 provider: what a launch makes in AWS, in which order, and how it is finished or undone.
+//!
+//! ```text
+//! LaunchSpec + Facts ──plan──▶ LaunchPlan ──launch──▶ AWS
+//!                      │                     │
+//!                  preflight              journal ──▶ resume
+//!                                          tags   ──▶ cleanup
+//! ```
+//!
+//! - [`names`]: what everything is called.
+//! - [`policy_documents`]: what the machines may do.
+//! - [`facts`]: what is known of the account and the region.
+//! - [`mod@gather`]: the same, asked of AWS.
+//! - [`firewall`]: the security group that lets nothing in.
+//! - [`plan`]: the launch as data, made without a call.
+//! - [`preflight`]: what would go wrong, before anything is made.
+//! - [`journal`]: what of a launch is done, on disk.
+//! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
+//! - [`cleanup`]: what there is of an array, found by its tag and removed.
+//!
+//! Three rules keep money safe. Groups are made with room for no machine, and are given room only
+//! after everything else stands. Before that they have an action that takes all machines away at
+//! the end of their time, which works with every other part dead. And nothing is made twice: names
+//! follow from the array's id, and what is there already must carry this launch's own mark.
+
+#![forbid(unsafe_code)]
+
+pub mod cleanup;
+pub mod facts;
+pub mod firewall;
+pub mod gather;
+pub mod journal;
+pub mod launch;
+pub mod names;
+pub mod plan;
+pub mod policy_documents;
+pub mod preflight;
+mod requests;
+mod roles;
+mod sizes;

@@ -1,0 +1,419 @@
+//! A launch as data: everything that will be made, in order, decided without a call.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use spawn_aws::services::Tag;
+use spawn_core::array_id::ArrayId;
+use spawn_core::moment::UnixMicros;
+use spawn_ports::ledger::NewArray;
+use spawn_spec::{Lane, LaunchSpec, OnComplete};
+
+use crate::facts::Facts;
+use crate::names;
+use crate::policy_documents::{self, Place};
+use crate::sizes::machines;
+
+/// The most bytes of user data.
+pub const MAX_USER_DATA: usize = 16 * 1024;
+/// What a lane starts that names no type.
+pub const DEFAULT_TYPE: &str = "t3.medium";
+/// How deep the metadata service answers: 2 reaches containers.
+pub const HOP_LIMIT: u32 = 2;
+
+/// What is to be launched.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The array's new id.
+    pub id: &'a ArrayId,
+    /// What was asked.
+    pub spec: &'a LaunchSpec,
+    /// When: the TTL counts from here.
+    pub launched: UnixMicros,
+    /// The launch's own mark, random.
+    pub token: &'a str,
+    /// The bundle's SHA-256 in hexadecimal.
+    pub bundle_sha256: &'a str,
+    /// The bundle's bytes.
+    pub bundle_size: u64,
+    /// What the machines of each lane run when they start, as text.
+    pub user_data: &'a [String],
+}
+
+/// Why no plan can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Machines that outlive their tasks are in no group.
+    #[error("`--on-complete {0}` is not planned by groups; use `terminate`")]
+    OnComplete(&'static str),
+    /// The type's facts are not known.
+    #[error("`{0}` is not offered in this region")]
+    UnknownType(String),
+    /// No image fits the type.
+    #[error("there is no image for `{0}`")]
+    NoImage(String),
+    /// No subnet is in a zone that offers the type.
+    #[error("no subnet is in a zone that offers `{0}`")]
+    NoSubnet(String),
+    /// There is no firewall.
+    #[error("there is no security group for the machines")]
+    NoSecurityGroup,
+    /// The user data of a lane is missing or too long.
+    #[error("lane {lane} has {size} bytes of user data; 1 to {MAX_USER_DATA} are possible")]
+    UserData {
+        /// Which lane.
+        lane: usize,
+        /// Its bytes.
+        size: usize,
+    },
+    /// The specification cannot be written down.
+    #[error("the specification cannot be stored: {0}")]
+    Spec(String),
+}
+
+/// A launch: stored in its journal, so a field once written keeps its name and meaning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaunchPlan {
+    /// The array as the ledger gets it.
+    pub array: NewArray,
+    /// When it was launched.
+    pub launched: UnixMicros,
+    /// The launch's own mark, in [`names::TAG_LAUNCH`].
+    pub token: String,
+    /// The account's twelve digits.
+    pub account: String,
+    /// The region.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The bucket has to be made.
+    pub make_bucket: bool,
+    /// Where the bundle goes.
+    pub bundle_key: String,
+    /// Its SHA-256.
+    pub bundle_sha256: String,
+    /// Its bytes.
+    pub bundle_size: u64,
+    /// The role and its instance profile.
+    pub role: RolePlan,
+    /// One group of machines for each lane.
+    pub lanes: Vec<LanePlan>,
+}
+
+/// A role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolePlan {
+    /// The role's and the profile's name.
+    pub name: String,
+    /// Who may take it, as JSON text.
+    pub trust: String,
+    /// Inline policies by name, as JSON text.
+    pub policies: Vec<(String, String)>,
+    /// It has to be made.
+    pub is_new: bool,
+}
+
+/// A lane's group of machines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LanePlan {
+    /// The name of template and group.
+    pub name: String,
+    /// Machines.
+    pub machines: u32,
+    /// The types, the first preferred.
+    pub types: Vec<String>,
+    /// Spot capacity.
+    pub spot: bool,
+    /// USD for one machine and hour at most.
+    pub spot_max_price: Option<f64>,
+    /// `ami-...`
+    pub image: String,
+    /// `/dev/xvda`
+    pub root_device: String,
+    /// GiB
+    pub disk_gib: u32,
+    /// The firewall that lets nothing in.
+    pub security_group: String,
+    /// Subnets, one or more for each zone that offers a type.
+    pub subnets: Vec<String>,
+    /// What the machines run when they start, as text.
+    pub user_data: String,
+    /// When all its machines end.
+    pub ends: UnixMicros,
+    /// On template, group, machines and disks.
+    pub tags: Vec<Tag>,
+}
+
+/// One step. Each can be taken twice with the outcome of once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// The account's bucket in the region, once.
+    Bucket,
+    /// The role of this set of grants, once.
+    Role,
+    /// The bundle into the bucket.
+    Bundle,
+    /// The array into the ledger.
+    Record,
+    /// A lane's launch template.
+    Template(usize),
+    /// A lane's group, with room for no machine.
+    Group(usize),
+    /// The action that ends a lane's machines.
+    Backstop(usize),
+    /// The lane's group does not move machines between zones.
+    Steady(usize),
+    /// The lane's group gets room for its machines.
+    Raise(usize),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Bucket => f.write_str("bucket"),
+            Step::Role => f.write_str("role"),
+            Step::Bundle => f.write_str("bundle"),
+            Step::Record => f.write_str("record"),
+            Step::Template(lane) => write!(f, "template of lane {lane}"),
+            Step::Group(lane) => write!(f, "group of lane {lane}"),
+            Step::Backstop(lane) => write!(f, "backstop of lane {lane}"),
+            Step::Steady(lane) => write!(f, "suspension of lane {lane}"),
+            Step::Raise(lane) => write!(f, "raise of lane {lane}"),
+        }
+    }
+}
+
+impl LaunchPlan {
+    /// The array's id.
+    pub fn id(&self) -> &ArrayId {
+        &self.array.id
+    }
+
+    /// The steps in order. Machines come last, once everything that ends them stands in every lane.
+    pub fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        steps.extend(self.make_bucket.then_some(Step::Bucket));
+        steps.extend(self.role.is_new.then_some(Step::Role));
+        steps.extend([Step::Bundle, Step::Record]);
+        for lane in 0..self.lanes.len() {
+            steps.extend([
+                Step::Template(lane),
+                Step::Group(lane),
+                Step::Backstop(lane),
+                Step::Steady(lane),
+            ]);
+        }
+        steps.extend((0..self.lanes.len()).map(Step::Raise));
+        steps
+    }
+
+    /// Machines in all.
+    pub fn machines(&self) -> u64 {
+        self.lanes.iter().map(|l| u64::from(l.machines)).sum()
+    }
+
+    /// What would be made, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        self.steps()
+            .into_iter()
+            .map(|step| self.line(step))
+            .collect()
+    }
+
+    fn line(&self, step: Step) -> String {
+        let lane = |n: usize| &self.lanes[n];
+        match step {
+            Step::Bucket => format!("make bucket {}", self.bucket),
+            Step::Role => format!(
+                "make role {} with {}",
+                self.role.name,
+                self.role
+                    .policies
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            Step::Bundle => format!(
+                "put {} bytes at s3://{}/{}",
+                self.bundle_size, self.bucket, self.bundle_key
+            ),
+            Step::Record => format!(
+                "record {} with {} tasks in table {}",
+                self.id(),
+                self.array.total,
+                names::TABLE
+            ),
+            Step::Template(n) => format!(
+                "make launch template {}: {}, {} GiB encrypted, role {}",
+                lane(n).name,
+                lane(n).image,
+                lane(n).disk_gib,
+                self.role.name
+            ),
+            Step::Group(n) => format!(
+                "make group {} for {} {} in {}, no machines yet",
+                lane(n).name,
+                if lane(n).spot { "spot" } else { "on-demand" },
+                lane(n).types.join(" or "),
+                lane(n).subnets.join(", ")
+            ),
+            Step::Backstop(n) => format!(
+                "end all machines of {} at {}",
+                lane(n).name,
+                time(lane(n).ends)
+            ),
+            Step::Steady(n) => format!("keep {} from moving machines between zones", lane(n).name),
+            Step::Raise(n) => format!("start {} machines in {}", lane(n).machines, lane(n).name),
+        }
+    }
+}
+
+/// A time as AWS takes it, in whole seconds: never earlier than `at`.
+pub(crate) fn time(at: UnixMicros) -> String {
+    let seconds = at.0.div_euclid(1_000_000) + i64::from(at.0.rem_euclid(1_000_000) > 0);
+    jiff::Timestamp::from_second(seconds).map_or_else(
+        // Beyond year 9999, which no TTL reaches.
+        |_| jiff::Timestamp::MAX.to_string(),
+        |t| t.to_string(),
+    )
+}
+
+/// Plans a launch.
+///
+/// # Errors
+/// [`PlanError`]; [`crate::preflight::preflight`] says the same and more, with what to do.
+pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanError> {
+    let spec = request.spec;
+    match spec.on_complete {
+        OnComplete::Terminate => {}
+        OnComplete::Stop => return Err(PlanError::OnComplete("stop")),
+        OnComplete::Hibernate => return Err(PlanError::OnComplete("hibernate")),
+        OnComplete::None => return Err(PlanError::OnComplete("none")),
+    }
+    let place = Place {
+        partition: &facts.partition,
+        account: &facts.account,
+        region: &facts.region,
+    };
+    let (role, policies) = policy_documents::role(place, &spec.iam_policies);
+    let kinds = spec.all_lanes();
+    let lanes = lane_plans(request, facts, &kinds, &role)?;
+    let tasks: Vec<u64> = kinds.iter().map(|l| l.indices.len()).collect();
+    Ok(LaunchPlan {
+        array: NewArray {
+            id: request.id.clone(),
+            name: spec.name.clone(),
+            spec: serde_json::to_string(spec).map_err(|e| PlanError::Spec(e.to_string()))?,
+            total: tasks.iter().sum(),
+            budgets: spec.budgets.clone(),
+            deadline: request.launched.plus_millis(spec.ttl_ms),
+            lanes: if spec.lanes.is_empty() { vec![] } else { tasks },
+        },
+        launched: request.launched,
+        token: request.token.to_owned(),
+        account: facts.account.clone(),
+        region: facts.region.clone(),
+        bucket: names::bucket(&facts.account, &facts.region),
+        make_bucket: !facts.has_bucket,
+        bundle_key: names::bundle_key(request.id, request.bundle_sha256),
+        bundle_sha256: request.bundle_sha256.to_owned(),
+        bundle_size: request.bundle_size,
+        role: RolePlan {
+            name: role,
+            trust: policy_documents::trust().to_string(),
+            policies,
+            is_new: !facts.has_role,
+        },
+        lanes,
+    })
+}
+
+/// The type that a lane starts.
+pub(crate) fn type_of(lane: &Lane) -> &str {
+    lane.instance_type
+        .as_ref()
+        .map_or(DEFAULT_TYPE, |t| t.as_str())
+}
+
+/// How many machines each lane gets.
+pub(crate) fn machines_of(spec: &LaunchSpec, lanes: &[Lane]) -> Vec<u32> {
+    let tasks: Vec<u64> = lanes.iter().map(|l| l.indices.len()).collect();
+    // A machine runs one task at a time, so more of them than that are of no use.
+    let most = spec.workers.into_iter().chain(spec.max_concurrent).min();
+    machines(&tasks, most)
+}
+
+fn lane_plans(
+    request: &Request<'_>,
+    facts: &Facts,
+    lanes: &[Lane],
+    role: &str,
+) -> Result<Vec<LanePlan>, PlanError> {
+    let sizes = machines_of(request.spec, lanes);
+    let group = facts.security_group.as_ref();
+    let security_group = group.ok_or(PlanError::NoSecurityGroup)?;
+    let mut plans = Vec::with_capacity(lanes.len());
+    for (number, (lane, machines)) in lanes.iter().zip(sizes).enumerate() {
+        let name = type_of(lane);
+        let kind = facts.types.get(name);
+        let kind = kind.ok_or_else(|| PlanError::UnknownType(name.to_owned()))?;
+        let image = kind
+            .architectures
+            .iter()
+            .find_map(|a| facts.images.get(a))
+            .ok_or_else(|| PlanError::NoImage(name.to_owned()))?;
+        let zones = facts.offered.get(name);
+        let subnets: Vec<String> = facts
+            .subnets
+            .iter()
+            .filter(|s| zones.is_some_and(|zones| zones.contains(&s.zone)))
+            .map(|s| s.id.clone())
+            .collect();
+        if subnets.is_empty() {
+            return Err(PlanError::NoSubnet(name.to_owned()));
+        }
+        let user_data = request.user_data.get(number).cloned().unwrap_or_default();
+        if user_data.is_empty() || user_data.len() > MAX_USER_DATA {
+            return Err(PlanError::UserData {
+                lane: number,
+                size: user_data.len(),
+            });
+        }
+        plans.push(LanePlan {
+            name: names::lane(request.id, number as u32),
+            machines,
+            types: vec![name.to_owned()],
+            spot: lane.spot,
+            spot_max_price: lane.spot_max_price,
+            image: image.id.clone(),
+            root_device: image.root_device.clone(),
+            disk_gib: image.disk_gib,
+            security_group: security_group.clone(),
+            subnets,
+            user_data,
+            ends: request.launched.plus_millis(lane.ttl_ms),
+            tags: tags(request, number, role),
+        });
+    }
+    Ok(plans)
+}
+
+fn tags(request: &Request<'_>, lane: usize, role: &str) -> Vec<Tag> {
+    let ours = [
+        Tag::new(names::TAG_ARRAY, request.id.as_str()),
+        Tag::new(names::TAG_NAME, &request.spec.name),
+        Tag::new(names::TAG_LANE, &lane.to_string()),
+        Tag::new(names::TAG_LAUNCH, request.token),
+        Tag::new(names::TAG_ROLE, role),
+    ];
+    let is_ours = |key: &str| ours.iter().any(|tag| tag.key == key);
+    let theirs = request.spec.tags.iter().filter(|(key, _)| !is_ours(key));
+    let theirs: Vec<Tag> = theirs.map(|(key, value)| Tag::new(key, value)).collect();
+    ours.iter().cloned().chain(theirs).collect()
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+pub(crate) mod tests;

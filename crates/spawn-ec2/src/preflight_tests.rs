@@ -1,0 +1,163 @@
+use serde_json::json;
+use spawn_spec::LaunchSpec;
+
+use super::*;
+use crate::facts::QuotaFacts;
+use crate::plan::plan;
+use crate::plan::tests::{facts, spec, with_request};
+
+const NOW: UnixMicros = UnixMicros(1_769_515_201_000_000);
+
+/// What is found; holds that the plan agrees on whether the launch can work.
+fn found(spec: &LaunchSpec, facts: &Facts) -> Vec<Finding> {
+    let user_data = vec!["#!/bin/sh"; spec.all_lanes().len()];
+    with_request(spec, &user_data, |request| {
+        let found = preflight(request, facts, NOW);
+        if found.iter().all(|f| !f.is_fatal) {
+            plan(request, facts).unwrap();
+        }
+        for finding in &found {
+            assert!(!finding.why.is_empty() && !finding.fix.is_empty());
+        }
+        found
+    })
+}
+
+/// The one finding's text, and whether it is fatal.
+fn one(fields: serde_json::Value, facts: &Facts) -> (String, bool) {
+    let found = found(&spec(fields), facts);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    (found[0].to_string(), found[0].is_fatal)
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_wrong() {
+    assert_eq!(found(&spec(json!({})), &facts()), []);
+}
+
+#[test]
+fn without_credentials_nothing_else_is_said() {
+    let (text, is_fatal) = one(json!({}), &Facts::default());
+    assert!(is_fatal && text.contains("aws configure"), "{text}");
+}
+
+#[test]
+fn a_region_that_is_none_is_said() {
+    let nowhere = Facts {
+        partition: String::new(),
+        region: "eu-west-9".to_owned(),
+        ..facts()
+    };
+    let (text, is_fatal) = one(json!({}), &nowhere);
+    assert!(is_fatal && text.contains("`eu-west-9`"), "{text}");
+}
+
+#[test]
+fn types_are_checked() {
+    let (text, is_fatal) = one(json!({ "instance_type": "p5.48xlarge" }), &facts());
+    assert!(is_fatal && text.starts_with("`p5.48xlarge` cannot be had"));
+
+    let mut some = facts();
+    some.images.remove("arm64");
+    let (text, is_fatal) = one(json!({ "instance_type": "m7g.large" }), &some);
+    assert!(is_fatal && text.contains("it runs arm64, and there are images for x86_64"));
+
+    let mut some = facts();
+    some.images.get_mut("x86_64").unwrap().architecture = "arm64".to_owned();
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(is_fatal && text.contains("does not run on `c7i.large`"));
+
+    let mut some = facts();
+    some.types.get_mut("c7i.large").unwrap().has_spot = false;
+    let (text, is_fatal) = one(json!({ "spot": true }), &some);
+    assert!(is_fatal && text.contains("on demand only"));
+
+    let mut some = facts();
+    some.subnets.retain(|s| s.zone == "eu-west-1c");
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(is_fatal && text.contains("it is offered in eu-west-1a, eu-west-1b"));
+
+    let mut some = facts();
+    some.subnets.retain(|s| s.zone == "eu-west-1a");
+    let (text, is_fatal) = one(json!({ "spot": true }), &some);
+    assert!(!is_fatal && text.contains("one zone only"));
+    assert_eq!(found(&spec(json!({})), &some), []);
+}
+
+#[test]
+fn a_quota_that_is_short_is_a_warning_and_one_that_is_used_up_is_fatal() {
+    let with = |code: &str, limit: f64, used: u32| {
+        let mut some = facts();
+        some.quotas
+            .insert(code.to_owned(), QuotaFacts { limit, used });
+        some
+    };
+    assert_eq!(found(&spec(json!({})), &with("L-1216C47A", 200.0, 0)), []);
+    let (text, is_fatal) = one(json!({}), &with("L-1216C47A", 200.0, 1));
+    assert!(!is_fatal, "{text}");
+    assert!(text.contains("200 vCPUs are wanted and 199 are left of 200"));
+    assert!(text.contains("--quota-code L-1216C47A --desired-value 201"));
+    let (text, is_fatal) = one(json!({}), &with("L-1216C47A", 5.0, 4));
+    assert!(is_fatal && text.starts_with("no machine can be started"));
+    // More in use than allowed, as after a quota was lowered.
+    let (_, is_fatal) = one(json!({}), &with("L-1216C47A", 5.0, 40));
+    assert!(is_fatal);
+    // Spot capacity counts against a quota of its own.
+    let spot = json!({ "spot": true });
+    assert_eq!(found(&spec(spot.clone()), &with("L-1216C47A", 0.0, 0)), []);
+    assert!(one(spot, &with("L-34B43A08", 0.0, 0)).1);
+}
+
+#[test]
+fn networks_are_checked() {
+    let mut some = facts();
+    some.subnets.clear();
+    assert!(one(json!({}), &some).0.contains("create-default-vpc"));
+    let mut some = facts();
+    some.security_group = None;
+    assert!(one(json!({}), &some).1);
+    let mut some = facts();
+    some.subnets.iter_mut().for_each(|s| s.is_public = false);
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(!is_fatal && text.contains("NAT"));
+    let mut some = facts();
+    some.subnets.iter_mut().for_each(|s| s.free_addresses = 10);
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(!is_fatal && text.contains("100 addresses are wanted and the subnets have 30 left"));
+}
+
+#[test]
+fn grants_that_are_lacking_are_named() {
+    let mut some = facts();
+    some.denied = vec!["iam:PassRole".to_owned(), "iam:CreateRole".to_owned()];
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(!is_fatal && text.contains("lack iam:PassRole;"), "{text}");
+    some.has_role = false;
+    let (text, _) = one(json!({}), &some);
+    assert!(text.contains("iam:PassRole, iam:CreateRole"), "{text}");
+}
+
+#[test]
+fn what_the_launch_itself_asks_is_checked() {
+    assert!(one(json!({ "on_complete": "stop" }), &facts()).1);
+    assert!(one(json!({ "ttl_ms": 100 }), &facts()).0.contains("--ttl"));
+    let launch = spec(json!({}));
+    let found = with_request(&launch, &[], |r| preflight(r, &facts(), NOW));
+    assert!(found[0].why.contains("there are 0"));
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let mut some = facts();
+    some.subnets.iter_mut().for_each(|s| s.is_public = false);
+    let found = found(&spec(json!({ "on_complete": "stop" })), &some);
+    assert_eq!(
+        found.iter().map(|f| f.is_fatal).collect::<Vec<_>>(),
+        [true, false]
+    );
+}
+
+#[test]
+fn actions_are_listed_once_and_sorted() {
+    assert!(CALLER_ACTIONS.is_sorted() && ROLE_ACTIONS.is_sorted());
+}
