@@ -71,6 +71,7 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
             let lane = Lane {
                 indices: IndexSet::single(0).expect("0 is an index"),
                 instance_type: instance_type.cloned(),
+                other_types: Vec::new(),
                 spot,
                 spot_max_price: price,
                 ttl_ms: ttl.as_millis(),
@@ -111,6 +112,7 @@ pub(crate) fn of_array(array: &Settings, indices: &IndexSet) -> Lane {
     Lane {
         indices: indices.clone(),
         instance_type: instance_type.map(|given| given.value.clone()),
+        other_types: Vec::new(),
         spot,
         spot_max_price: price.map(|price| price.value),
         ttl_ms: ttl.as_millis(),

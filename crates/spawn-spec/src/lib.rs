@@ -66,4 +66,4 @@ pub use position::Position;
 pub use resolve::{LaunchContext, Resolved, resolve};
 pub use script::MAX_SCRIPT_BYTES;
 pub use shipping::{MAX_SHIPPED_BYTES, MAX_SHIPPED_FILES};
-pub use spec::{Lane, LaunchSpec, OnComplete, Program, Provider, Row, ShippedFile};
+pub use spec::{Ec2Choices, Lane, LaunchSpec, OnComplete, Program, Provider, Row, ShippedFile};

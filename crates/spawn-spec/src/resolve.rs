@@ -24,7 +24,7 @@ use crate::retries;
 use crate::setting_values;
 use crate::settings::{ProgramGiven, Settings};
 use crate::settings_of_flags;
-use crate::spec::{Lane, LaunchSpec, OnComplete, Provider, Row};
+use crate::spec::{Ec2Choices, Lane, LaunchSpec, OnComplete, Provider, Row};
 
 /// What the shell around a launch has.
 pub struct LaunchContext {
@@ -204,6 +204,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
             .on_complete
             .map_or_else(OnComplete::default, |given| given.value),
         instance_type: array.instance_type,
+        other_types: array.other_types,
         iam_policies: settings
             .iam_policy
             .map(|given| given.value)
@@ -218,6 +219,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         max_failures: settings.max_failures.map(|most| most.value),
         has_rows: param_file.is_some(),
         lanes,
+        ec2: Ec2Choices::default(),
     };
     Ok(Resolved {
         spec,

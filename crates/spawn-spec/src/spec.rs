@@ -41,9 +41,12 @@ pub struct LaunchSpec {
     /// What becomes of a machine that has no more tasks.
     #[serde(default)]
     pub on_complete: OnComplete,
-    /// The EC2 instance type.
+    /// The EC2 instance type; where there are several that do, the one that is preferred.
     #[serde(default)]
     pub instance_type: Option<InstanceType>,
+    /// Instance types that do as well, in order of preference.
+    #[serde(default)]
+    pub other_types: Vec<InstanceType>,
     /// What the tasks may do in AWS; sorted, each once.
     #[serde(default)]
     pub iam_policies: Vec<PolicyTemplate>,
@@ -78,6 +81,45 @@ pub struct LaunchSpec {
     /// the fields above say.
     #[serde(default)]
     pub lanes: Vec<Lane>,
+    /// What is asked of EC2, the same for all lanes.
+    #[serde(default)]
+    pub ec2: Ec2Choices,
+}
+
+/// What a launch asks of EC2 beside types and spot capacity. Nothing: what the account has by
+/// default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ec2Choices {
+    /// As many machines of each lane are on demand before spot capacity is used.
+    pub on_demand_base: u32,
+    /// After this long, machines that spot capacity did not give are had on demand; milliseconds
+    /// from the launch.
+    pub spot_fallback_ms: Option<u64>,
+    /// The network, `vpc-...`; the account's default one if not given.
+    pub vpc: Option<String>,
+    /// Subnets, `subnet-...`; every default one of the network if none is given.
+    pub subnets: Vec<String>,
+    /// Zones that may be used, `eu-west-1a`; all if none is given.
+    pub zones: Vec<String>,
+    /// Security groups, `sg-...`; one without inbound rules if none is given.
+    pub security_groups: Vec<String>,
+    /// The image, `ami-...`; the newest Amazon Linux 2023 if not given.
+    pub ami: Option<String>,
+    /// The root volume's size in GiB; at least the image's.
+    pub volume_gib: Option<u32>,
+    /// The root volume's type; `gp3` if not given.
+    pub volume_type: Option<String>,
+    /// Operations per second that the root volume is given.
+    pub volume_iops: Option<u32>,
+    /// MiB per second that the root volume is given.
+    pub volume_throughput: Option<u32>,
+    /// An IAM policy document, as JSON text, that the tasks' role gets beside its templates.
+    pub policy_document: Option<String>,
+    /// Managed policies that the tasks' role gets: ARNs, or names of AWS's own.
+    pub managed_policies: Vec<String>,
+    /// A role that is there already, by name, used instead of one made for the launch.
+    pub role: Option<String>,
 }
 
 /// A kind of worker, and the tasks that need it.
@@ -85,9 +127,12 @@ pub struct LaunchSpec {
 pub struct Lane {
     /// Its tasks. No index is in two lanes.
     pub indices: IndexSet,
-    /// The EC2 instance type.
+    /// The EC2 instance type; where there are several that do, the one that is preferred.
     #[serde(default)]
     pub instance_type: Option<InstanceType>,
+    /// Instance types that do as well, in order of preference.
+    #[serde(default)]
+    pub other_types: Vec<InstanceType>,
     /// Whether to use spot capacity.
     #[serde(default)]
     pub spot: bool,
@@ -120,6 +165,7 @@ impl LaunchSpec {
             true => vec![Lane {
                 indices: self.indices.clone(),
                 instance_type: self.instance_type.clone(),
+                other_types: self.other_types.clone(),
                 spot: self.spot,
                 spot_max_price: self.spot_max_price,
                 ttl_ms: self.ttl_ms,
