@@ -15,6 +15,8 @@ pub struct Facts {
     pub images: BTreeMap<String, ImageFacts>,
     /// The subnets that machines may be put into.
     pub subnets: Vec<SubnetFacts>,
+    /// The network that the subnets are in.
+    pub vpc: Option<String>,
     /// A firewall that lets nothing in.
     pub security_group: Option<String>,
     /// The zones in which each type is offered.

@@ -110,6 +110,7 @@ fn network(client: &Client, facts: &mut Facts) -> Result<(), AwsError> {
         return Ok(());
     };
     facts.security_group = firewall::find(client, &vpc)?;
+    facts.vpc = Some(vpc);
     facts.subnets = subnets
         .into_iter()
         .map(|subnet| SubnetFacts {

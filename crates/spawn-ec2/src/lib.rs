@@ -14,6 +14,8 @@
 //! - [`firewall`]: the security group that lets nothing in.
 //! - [`plan`]: the launch as data, made without a call.
 //! - [`preflight`]: what would go wrong, before anything is made.
+//! - [`programs`]: what machines fetch. [`furnish`]: a plan completed with what they are told.
+//! - [`setup`]: what an account needs before its first launch.
 //! - [`journal`]: what of a launch is done, on disk.
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
 //! - [`cleanup`]: what there is of an array, found by its tag and removed.
@@ -28,6 +30,7 @@
 pub mod cleanup;
 pub mod facts;
 pub mod firewall;
+pub mod furnish;
 pub mod gather;
 pub mod journal;
 pub mod launch;
@@ -35,6 +38,8 @@ pub mod names;
 pub mod plan;
 pub mod policy_documents;
 pub mod preflight;
+pub mod programs;
 mod requests;
 mod roles;
+pub mod setup;
 mod sizes;

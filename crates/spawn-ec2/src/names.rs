@@ -15,6 +15,14 @@ pub const TAG_LAUNCH: &str = "spawn:launch";
 /// The tag with the role of the machines.
 pub const TAG_ROLE: &str = "spawn:role";
 
+/// The tag on everything that is shared by all arrays.
+pub const TAG_TOOL: &str = "spawn:tool";
+
+/// What shared things are tagged with.
+pub fn tool_tag() -> spawn_aws::services::Tag {
+    spawn_aws::services::Tag::new(TAG_TOOL, "spawn")
+}
+
 /// The table of the ledger, one in an account and region.
 pub const TABLE: &str = "spawn-ledger";
 /// The inline policy with what the agent needs.

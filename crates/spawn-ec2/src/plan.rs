@@ -126,6 +126,9 @@ pub struct LanePlan {
     pub spot: bool,
     /// USD for one machine and hour at most.
     pub spot_max_price: Option<f64>,
+    /// `x86_64`, `arm64`
+    #[serde(default)]
+    pub architecture: String,
     /// `ami-...`
     pub image: String,
     /// `/dev/xvda`
@@ -387,6 +390,7 @@ fn lane_plans(
             types: vec![name.to_owned()],
             spot: lane.spot,
             spot_max_price: lane.spot_max_price,
+            architecture: image.architecture.clone(),
             image: image.id.clone(),
             root_device: image.root_device.clone(),
             disk_gib: image.disk_gib,

@@ -172,7 +172,7 @@ fn network(facts: &Facts, found: &mut Vec<Finding>) {
             "see that the subnets have a NAT gateway, or use public ones",
         ));
     }
-    if facts.security_group.is_none() {
+    if facts.security_group.is_none() && facts.vpc.is_none() {
         found.push(fatal(
             "there is no security group for the machines",
             "one without inbound rules is needed, and the network's default lets its own members in",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use spawn_spec::LaunchSpec;
 
-/// A launch as submitted to the local provider.
+/// A launch as submitted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Submission {
     /// What to run.
@@ -15,6 +15,10 @@ pub struct Submission {
     /// File creation mask of the launching shell.
     #[serde(default = "usual_umask")]
     pub umask: u32,
+    /// What was made for it where its machines are not this one, so that it can be made again; its
+    /// shape is that provider's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<serde_json::Value>,
 }
 
 /// The variables of the launching shell that tasks get, besides PATH.

@@ -11,7 +11,7 @@ use spawn_dynamo::{DynamoApi, DynamoError};
 pub struct AwsDynamo(pub Client);
 
 /// Every operation that the ledger uses.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "GetItem",
     "BatchGetItem",
     "Query",
@@ -21,6 +21,7 @@ const OPERATIONS: [&str; 9] = [
     "CreateTable",
     "DescribeTable",
     "UpdateTimeToLive",
+    "UpdateContinuousBackups",
 ];
 
 impl DynamoApi for AwsDynamo {

@@ -77,6 +77,7 @@ fn create<A: DynamoApi>(wire: &mut Wire<A>) -> Result<(), Fail> {
         "AttributeDefinitions": [string("pk"), string("sk"), string("ip"), string("is")],
         "KeySchema": schema("pk", "sk"),
         "BillingMode": "PAY_PER_REQUEST",
+        "Tags": [{ "Key": "spawn:tool", "Value": "spawn" }],
         // Only keys: what is found is read from the table, so that it is as the last write left
         // it, and a write that moves no task costs the index nothing.
         "GlobalSecondaryIndexes": [{

@@ -81,6 +81,7 @@ impl Launched {
             shell_env: vec![("USER".to_owned(), "somebody".to_owned())],
             path: "/nowhere".to_owned(),
             umask: 0o022,
+            machines: None,
         }
     }
 

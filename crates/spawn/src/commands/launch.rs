@@ -228,6 +228,7 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
             .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
             .collect(),
         path,
+        machines: None,
     };
     let spec = serde_json::to_string(&spec).map_err(|e| CliError::System {
         what: "write the launch down",

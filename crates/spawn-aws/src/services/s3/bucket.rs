@@ -2,6 +2,7 @@
 
 use super::{Bucket, XMLNS, escape, query, with_xml};
 use crate::client::{AwsError, Client, ErrorKind, Method, Safety};
+use crate::services::Tag;
 
 /// What there is under a bucket's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +152,23 @@ pub fn put_bucket_encryption(client: &Client, bucket: &Bucket) -> Result<(), Aws
         "<ServerSideEncryptionConfiguration xmlns=\"{XMLNS}\"><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
     );
     configure(client, bucket, "PutBucketEncryption", "encryption", xml)
+}
+
+/// `PutBucketTagging`: replaces all tags.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn put_bucket_tags(client: &Client, bucket: &Bucket, tags: &[Tag]) -> Result<(), AwsError> {
+    let tag = |tag: &Tag| {
+        format!(
+            "<Tag><Key>{}</Key><Value>{}</Value></Tag>",
+            escape(&tag.key),
+            escape(&tag.value)
+        )
+    };
+    let tags: String = tags.iter().map(tag).collect();
+    let xml = format!("<Tagging xmlns=\"{XMLNS}\"><TagSet>{tags}</TagSet></Tagging>");
+    configure(client, bucket, "PutBucketTagging", "tagging", xml)
 }
 
 fn configure(

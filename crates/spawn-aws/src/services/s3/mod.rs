@@ -7,7 +7,7 @@ mod object;
 
 pub use bucket::{
     BucketState, LifecycleRule, create_bucket, delete_bucket, head_bucket, put_bucket_encryption,
-    put_bucket_lifecycle, put_public_access_block,
+    put_bucket_lifecycle, put_bucket_tags, put_public_access_block,
 };
 pub use list::{Listed, ListedObject, delete_objects, list_objects};
 pub use multipart::upload;
