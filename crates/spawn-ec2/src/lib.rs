@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cleanup;
+pub mod desk;
 pub mod facts;
 pub mod firewall;
 pub mod furnish;

@@ -3,7 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use spawn_aws::client::{AwsError, ErrorKind};
 use spawn_core::array_id::ArrayId;
+use spawn_ec2::desk::DeskError;
+use spawn_ec2::launch::LaunchError;
+use spawn_ec2::preflight::Finding;
 use spawn_local::home::HomeError;
 use spawn_local::host_client::HostError;
 use spawn_local::wire::client::Refusal;
@@ -34,6 +38,12 @@ pub enum CliError {
     NoArray {
         /// What was typed.
         typed: String,
+    },
+    /// No array has this id, neither here nor on EC2 as far as can be seen.
+    #[error("no array `{id}` here or in the AWS region of this environment")]
+    NoArrayHere {
+        /// What was typed.
+        id: ArrayId,
     },
     /// Several arrays do.
     #[error("`{typed}` is the start of several ids: {}", list(candidates))]
@@ -81,6 +91,43 @@ pub enum CliError {
     /// The results cannot be shown.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
+    /// AWS, or the way to it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The shell is set to the embedded endpoint.
+    #[error(
+        "this shell's AWS credentials are those of the embedded endpoint, which starts no machines"
+    )]
+    EmbeddedCredentials,
+    /// A launch on EC2 cannot work.
+    #[error("nothing was started: {}", findings(found))]
+    Preflight {
+        /// What is in the way.
+        found: Vec<Finding>,
+        /// It is that nobody is signed in.
+        is_signed_out: bool,
+    },
+    /// A launch on EC2 broke off.
+    #[error("the launch of `{id}` broke off: {}", in_full(source))]
+    BrokeOff {
+        /// The array.
+        id: ArrayId,
+        /// Why.
+        source: Box<LaunchError>,
+    },
+    /// An array on EC2 could not be asked or told.
+    #[error("{}", in_full(.0))]
+    Desk(#[from] DeskError),
+    /// Something of a launch on EC2 cannot be made or used.
+    #[error("cannot {what}: {}", in_full(source.as_ref()))]
+    Ec2 {
+        /// What was attempted.
+        what: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// Anything else the system refuses.
     #[error("cannot {what}: {source}")]
     System {
@@ -97,7 +144,20 @@ impl CliError {
         match self {
             CliError::Spec(_) => SpecError::EXIT_CODE,
             CliError::Usage { .. } | CliError::Unconfirmed { .. } => 2,
+            CliError::EmbeddedCredentials => 4,
+            CliError::Preflight { is_signed_out, .. } => match is_signed_out {
+                true => 4,
+                false => 2,
+            },
+            CliError::Aws(e) => aws_exit_code(e),
+            CliError::BrokeOff { source, .. } => match source.as_ref() {
+                LaunchError::Aws(e) => aws_exit_code(e),
+                _ => 1,
+            },
+            CliError::Desk(DeskError::Aws(e)) => aws_exit_code(e),
+            CliError::Desk(_) | CliError::Ec2 { .. } => 1,
             CliError::NoArray { .. }
+            | CliError::NoArrayHere { .. }
             | CliError::ManyArrays { .. }
             | CliError::NoWorker { .. }
             | CliError::NoTask { .. } => 3,
@@ -121,6 +181,19 @@ impl CliError {
             CliError::Spec(e) => e.hint.clone(),
             CliError::Usage { hint, .. } => hint.clone(),
             CliError::NoArray { .. } => Some("`spawn list` shows them".to_owned()),
+            CliError::NoArrayHere { .. } => Some(
+                "`spawn list` shows those of this home; set AWS_REGION and credentials for those on EC2"
+                    .to_owned(),
+            ),
+            CliError::EmbeddedCredentials => Some(
+                "`eval \"$(spawn env --off)\"` gives this shell your own back".to_owned(),
+            ),
+            CliError::Preflight { .. } => Some("`spawn doctor` checks again, and starts nothing".to_owned()),
+            CliError::BrokeOff { id, .. } => Some(format!(
+                "`spawn launch --resume {id}` goes on, `spawn cleanup {id}` removes what was made"
+            )),
+            CliError::Ec2 { hint, .. } => hint.clone(),
+            CliError::Aws(e) | CliError::Desk(DeskError::Aws(e)) => aws_hint(e),
             CliError::ManyArrays { .. } => Some("type more of the id".to_owned()),
             CliError::NoWorker { .. } => Some(
                 "`spawn status ID` shows an array's workers; `--task INDEX` names one by its task"
@@ -162,4 +235,49 @@ fn io_exit_code(error: &io::Error) -> u8 {
 fn list(ids: &[ArrayId]) -> String {
     let ids: Vec<String> = ids.iter().map(|id| format!("`{id}`")).collect();
     ids.join(", ")
+}
+
+/// An error with all that caused it.
+fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let more = e.to_string();
+        // Some say already what caused them.
+        if !text.contains(&more) {
+            text.push_str(&format!(": {more}"));
+        }
+        cause = e.source();
+    }
+    text
+}
+
+fn findings(found: &[Finding]) -> String {
+    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    match lines.as_slice() {
+        [only] => only.clone(),
+        many => many.iter().map(|line| format!("\n  - {line}")).collect(),
+    }
+}
+
+fn aws_exit_code(error: &AwsError) -> u8 {
+    match error.kind {
+        ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Expired => 4,
+        ErrorKind::NotFound | ErrorKind::Capacity | ErrorKind::Quota => 3,
+        _ => 1,
+    }
+}
+
+fn aws_hint(error: &AwsError) -> Option<String> {
+    let hint = match error.kind {
+        ErrorKind::Credentials | ErrorKind::Expired => {
+            "sign in with `aws configure` or `aws sso login`, then `aws sts get-caller-identity`"
+        }
+        ErrorKind::Denied => "ask the account's administrator for this action",
+        ErrorKind::Validation if error.service == "AWS" => {
+            "name the region with `--region` or AWS_REGION"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }

@@ -3,7 +3,8 @@
 //! A command reads its flags, asks the background host, and shows the answer:
 //!
 //! - [`cli`]: the flags. [`commands`]: what each command does, one file each.
-//! - [`bundle`]: the files of a launch. [`session`]: a conversation with the host, which is started where none runs.
+//! - [`bundle`]: the files of a launch. [`session`]: a conversation about arrays: with the host,
+//!   which is started where none runs, or with EC2, by [`ec2`].
 //! - [`read_model`]: the host's answers as people and programs read them; the only place that
 //!   gives them meaning. [`render`]: that, as text. JSON is the read model itself.
 //! - [`error`]: what can go wrong, with its hint and exit code.
@@ -13,6 +14,7 @@
 mod bundle;
 mod cli;
 mod commands;
+mod ec2;
 mod error;
 mod read_model;
 mod render;

@@ -1,4 +1,5 @@
-//! A conversation with the background host, in the words of the commands.
+//! A conversation in the words of the commands: with the background host about arrays on this
+//! machine, with ledger and bucket about those on EC2.
 
 use std::io;
 use std::time::Duration;
@@ -10,8 +11,10 @@ use spawn_local::host_client::{HostClient, HostError};
 use spawn_local::wire::client::{
     Answer, ArrayStatus, HostInfo, Interrupted, Request, Story, TaskLine, ToldWorker,
 };
-use spawn_ports::ledger::{ArrayRecord, AttemptRow, NewArray, Reopen, TaskQuery, TaskRow};
+use spawn_ports::ledger::{AgentId, ArrayRecord, AttemptRow, NewArray, Reopen, TaskQuery, TaskRow};
 
+use crate::ec2::backend::{Ec2Backend, Where};
+use crate::ec2::{account, known};
 use crate::error::CliError;
 use crate::read_model::Indices;
 
@@ -23,11 +26,20 @@ pub fn home() -> Result<Home, CliError> {
     Ok(Home::locate(|name| std::env::var_os(name))?)
 }
 
-/// A conversation with the host.
+/// A conversation.
 #[derive(Debug)]
 pub struct Session {
     home: Home,
-    client: HostClient,
+    backend: Backend,
+}
+
+/// Who answers.
+#[derive(Debug)]
+enum Backend {
+    /// The background host of this machine.
+    Host(Box<HostClient>),
+    /// A region of an AWS account.
+    Ec2(Box<Ec2Backend>),
 }
 
 /// What a wait brought.
@@ -44,7 +56,8 @@ impl Session {
     pub fn open() -> Result<Session, CliError> {
         let home = home()?;
         let client = HostClient::connect_or_start(&home)?;
-        Ok(Session { home, client })
+        let backend = Backend::Host(Box::new(client));
+        Ok(Session { home, backend })
     }
 
     /// As [`Session::open`], for commands that only read: where nothing was ever launched there
@@ -56,40 +69,139 @@ impl Session {
         }
     }
 
-    /// As [`Session::open_to_read`], and the array that `typed` names.
-    pub fn find(typed: &str) -> Result<(Session, ArrayId), CliError> {
-        let Some(mut session) = Session::open_to_read()? else {
-            return Err(no_array(typed));
-        };
-        let id = session.resolve(typed)?;
-        Ok((session, id))
+    /// Asks about arrays in a region of EC2.
+    pub fn on_ec2(place: Where) -> Result<Session, CliError> {
+        let home = home()?;
+        let backend = Backend::Ec2(Box::new(Ec2Backend::open(place)?));
+        Ok(Session { home, backend })
     }
 
-    /// Where the host's files are.
+    /// Another conversation with the same.
+    pub fn another(&self) -> Result<Session, CliError> {
+        match &self.backend {
+            Backend::Host(_) => Session::open(),
+            Backend::Ec2(ec2) => Session::on_ec2(ec2.place().clone()),
+        }
+    }
+
+    /// The conversation about the array that `typed` names, wherever it is: one of this machine,
+    /// one that was launched on EC2 from here, or, by its whole id, any in the account and region
+    /// of the environment.
+    pub fn find(typed: &str) -> Result<(Session, ArrayId), CliError> {
+        let home = home()?;
+        let remote = known::matching(&known::all(&home)?, typed);
+        let mut local = Session::open_to_read()?;
+        let here = match &mut local {
+            Some(session) => session.matches(typed)?,
+            None => Vec::new(),
+        };
+        match (here.as_slice(), remote.as_slice(), local) {
+            ([], [], _) => Session::find_elsewhere(typed),
+            ([id], [], Some(session)) => Ok((session, id.clone())),
+            ([], [known], _) => known_session(known),
+            // A name or `last`: the newest counts. An id is never in both places.
+            ([id], [known], Some(mut session)) if !known.array.matches(typed) => {
+                match session.status(id)?.record.created_at >= known.launched {
+                    true => Ok((session, id.clone())),
+                    false => known_session(known),
+                }
+            }
+            (here, remote, _) => Err(CliError::ManyArrays {
+                typed: typed.to_owned(),
+                candidates: here
+                    .iter()
+                    .chain(remote.iter().map(|known| &known.array))
+                    .cloned()
+                    .collect(),
+            }),
+        }
+    }
+
+    /// An array that this home knows nothing of.
+    fn find_elsewhere(typed: &str) -> Result<(Session, ArrayId), CliError> {
+        let Ok(id) = typed.parse::<ArrayId>() else {
+            return Err(no_array(typed));
+        };
+        let asked = account::client(None).and_then(|client| {
+            let account = account::account(&client)?;
+            let region = client.region().to_owned();
+            let mut session = Session::on_ec2(Where { region, account })?;
+            session.resolve(typed).map(|id| (session, id))
+        });
+        asked.map_err(|e| match e {
+            // Nobody is signed in, or no region is named: it is just not there.
+            CliError::NoArray { .. } | CliError::Aws(_) | CliError::EmbeddedCredentials => {
+                CliError::NoArrayHere { id }
+            }
+            e => e,
+        })
+    }
+
+    /// Where the files of this user's arrays are.
     pub fn home(&self) -> &Home {
         &self.home
     }
 
-    /// What the host said of itself.
-    pub fn info(&self) -> &HostInfo {
-        &self.client.info
+    /// Whether workers can be given the memory and processors of an instance type.
+    pub fn bounds_workers(&self) -> bool {
+        match &self.backend {
+            Backend::Host(client) => client.info.limits,
+            Backend::Ec2(_) => true,
+        }
     }
 
-    /// The array that an id, the start of one, a name or `last` names.
-    pub fn resolve(&mut self, typed: &str) -> Result<ArrayId, CliError> {
+    /// What the host said of itself; nothing where there is none.
+    pub fn info(&self) -> Option<&HostInfo> {
+        match &self.backend {
+            Backend::Host(client) => Some(&client.info),
+            Backend::Ec2(_) => None,
+        }
+    }
+
+    /// Where on EC2 the arrays of this conversation are, if they are.
+    pub fn place(&self) -> Option<&Where> {
+        match &self.backend {
+            Backend::Host(_) => None,
+            Backend::Ec2(ec2) => Some(ec2.place()),
+        }
+    }
+
+    /// Has what an agent's tasks printed in its file below the home, as far as it is to be had.
+    pub fn sync_log(&mut self, id: &ArrayId, agent: AgentId) -> Result<(), CliError> {
+        match &mut self.backend {
+            Backend::Host(_) => Ok(()),
+            Backend::Ec2(ec2) => ec2.sync_log(&self.home, id, agent),
+        }
+    }
+
+    /// As [`Session::sync_log`] for all agents of an array; now and then, and for the last time.
+    pub fn sync_logs(&mut self, id: &ArrayId, is_last: bool) -> Result<(), CliError> {
+        match &mut self.backend {
+            Backend::Host(_) => Ok(()),
+            Backend::Ec2(ec2) => ec2.sync_logs(&self.home, id, is_last),
+        }
+    }
+
+    fn matches(&mut self, typed: &str) -> Result<Vec<ArrayId>, CliError> {
         let request = Request::Resolve {
             typed: typed.to_owned(),
         };
         match self.ask(&request)? {
-            Answer::Matches(mut found) => match found.len() {
-                0 => Err(no_array(typed)),
-                1 => Ok(found.remove(0)),
-                _ => Err(CliError::ManyArrays {
-                    typed: typed.to_owned(),
-                    candidates: found,
-                }),
-            },
+            Answer::Matches(found) => Ok(found),
             _ => Err(HostError::Protocol.into()),
+        }
+    }
+
+    /// The array that an id, the start of one, a name or `last` names.
+    pub fn resolve(&mut self, typed: &str) -> Result<ArrayId, CliError> {
+        let mut found = self.matches(typed)?;
+        match found.len() {
+            0 => Err(no_array(typed)),
+            1 => Ok(found.remove(0)),
+            _ => Err(CliError::ManyArrays {
+                typed: typed.to_owned(),
+                candidates: found,
+            }),
         }
     }
 
@@ -102,17 +214,17 @@ impl Session {
         let request = Request::Submit {
             array: Box::new(array),
         };
-        match self.client.ask(&request) {
+        match self.ask_once(&request) {
             Ok(Answer::Done) => Ok(()),
             Ok(_) => Err(HostError::Protocol.into()),
-            Err(HostError::Lost(_)) => {
+            Err(CliError::Host(HostError::Lost(_))) => {
                 self.reconnect()?;
                 match self.status(&id) {
                     Err(e) if e.exit_code() == 3 => self.done(&request),
                     other => other.map(drop),
                 }
             }
-            Err(e) => Err(e.into()),
+            Err(e) => Err(e),
         }
     }
 
@@ -141,6 +253,9 @@ impl Session {
     /// Until [`Session::next_change`] has brought the ended array, or the session is opened anew,
     /// this conversation serves nothing else.
     pub fn watch(&mut self, id: &ArrayId) -> Result<ArrayStatus, CliError> {
+        if let Backend::Ec2(ec2) = &mut self.backend {
+            return ec2.watch(id);
+        }
         match self.ask(&Request::Wait { id: id.clone() })? {
             Answer::Status(status) => Ok(*status),
             _ => Err(HostError::Protocol.into()),
@@ -153,10 +268,17 @@ impl Session {
     pub fn next_change(&mut self, id: &ArrayId, patience: Duration) -> Result<Waited, CliError> {
         // Zero would mean no limit.
         let patience = patience.max(Duration::from_millis(1));
-        let limited = self.client.set_patience(Some(patience));
+        let client = match &mut self.backend {
+            Backend::Host(client) => client,
+            Backend::Ec2(ec2) => {
+                let changed = ec2.next_change(id, patience)?;
+                return Ok(changed.map_or(Waited::Nothing, Waited::Status));
+            }
+        };
+        let limited = client.set_patience(Some(patience));
         match limited
             .map_err(HostError::Lost)
-            .and_then(|()| self.client.next_answer())
+            .and_then(|()| client.next_answer())
         {
             Ok(Answer::Status(status)) => Ok(Waited::Status(status)),
             Ok(_) => Err(HostError::Protocol.into()),
@@ -257,7 +379,7 @@ impl Session {
             which,
             notice_ms: millis(notice),
         };
-        match self.client.ask(&request)? {
+        match self.ask_once(&request)? {
             Answer::Told(told) => Ok(told),
             _ => Err(HostError::Protocol.into()),
         }
@@ -270,7 +392,7 @@ impl Session {
             id: id.clone(),
             by_ms: millis(by),
         };
-        match self.client.ask(&request)? {
+        match self.ask_once(&request)? {
             Answer::Extended { record, too_late } => Ok((*record, too_late)),
             _ => Err(HostError::Protocol.into()),
         }
@@ -304,16 +426,25 @@ impl Session {
     /// Asks what may be asked twice: a host that is lost meanwhile is started again.
     fn ask(&mut self, request: &Request) -> Result<Answer, CliError> {
         for _ in 0..RESTARTS {
-            match self.client.ask(request) {
-                Err(HostError::Lost(_)) => self.reconnect()?,
-                answered => return Ok(answered?),
+            match self.ask_once(request) {
+                Err(CliError::Host(HostError::Lost(_))) => self.reconnect()?,
+                answered => return answered,
             }
         }
-        Ok(self.client.ask(request)?)
+        self.ask_once(request)
+    }
+
+    fn ask_once(&mut self, request: &Request) -> Result<Answer, CliError> {
+        match &mut self.backend {
+            Backend::Host(client) => Ok(client.ask(request)?),
+            Backend::Ec2(ec2) => ec2.ask(request),
+        }
     }
 
     fn reconnect(&mut self) -> Result<(), CliError> {
-        self.client = HostClient::connect_or_start(&self.home)?;
+        if let Backend::Host(client) = &mut self.backend {
+            **client = HostClient::connect_or_start(&self.home)?;
+        }
         Ok(())
     }
 }
@@ -326,4 +457,12 @@ fn no_array(typed: &str) -> CliError {
     CliError::NoArray {
         typed: typed.to_owned(),
     }
+}
+
+fn known_session(known: &known::Known) -> Result<(Session, ArrayId), CliError> {
+    let place = Where {
+        region: known.region.clone(),
+        account: known.account.clone(),
+    };
+    Ok((Session::on_ec2(place)?, known.array.clone()))
 }

@@ -93,7 +93,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
         false => {
             let session = Session::open()?;
             let key = read_key(session.home())?;
-            turned_on(&now, session.home(), session.info().endpoint_port, &key)
+            let port = session.info().map_or(0, |info| info.endpoint_port);
+            turned_on(&now, session.home(), port, &key)
         }
     };
     if output.json {

@@ -73,6 +73,7 @@ pub struct Args {
 struct Place {
     position: u64,
     attempt: u32,
+    agent: AgentId,
     log: PathBuf,
     /// Where the next record begins.
     at: u64,
@@ -186,7 +187,7 @@ impl Logs<'_> {
     }
 
     fn follow_task(&mut self, position: u64) -> Result<(), CliError> {
-        let mut watcher = Session::open()?;
+        let mut watcher = self.session.another()?;
         let mut status = watcher.watch(&self.id)?;
         let mut current: Option<Place> = None;
         loop {
@@ -219,7 +220,7 @@ impl Logs<'_> {
 
     /// Follows every agent's log from its beginning: no task need be asked for.
     fn follow_array(&mut self) -> Result<(), CliError> {
-        let mut watcher = Session::open()?;
+        let mut watcher = self.session.another()?;
         let mut status = watcher.watch(&self.id)?;
         let dir = self.log(AgentId(0));
         let dir = dir.parent().unwrap_or(Path::new("/")).to_owned();
@@ -228,6 +229,7 @@ impl Logs<'_> {
         loop {
             // Asked before the logs are read, so that nothing is missed at the end.
             let has_ended = status.record.counts.all_ended();
+            self.session.sync_logs(&self.id, has_ended)?;
             for log in logs_in(&dir).map_err(reading(&dir))? {
                 let at = read.entry(log.clone()).or_insert(0);
                 let len = fs::metadata(&log).map_or(0, |file| file.len());
@@ -297,6 +299,7 @@ impl Logs<'_> {
         Place {
             position,
             attempt,
+            agent,
             log: self.log(agent),
             // An agent that was killed could not say where; then its log is searched.
             at: span.map(|span| span.offset).or(begun).unwrap_or(0),
@@ -310,6 +313,7 @@ impl Logs<'_> {
 
     /// Writes what has come since.
     fn drain(&mut self, place: &mut Place) -> Result<(), CliError> {
+        self.session.sync_log(&self.id, place.agent)?;
         let records = match place.end {
             Some(end) if end <= place.at => return Ok(()),
             Some(end) => {

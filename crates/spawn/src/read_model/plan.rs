@@ -6,7 +6,7 @@ use spawn_core::duration::Span;
 use spawn_core::index_set::IndexSet;
 use spawn_core::instance_type::InstanceType;
 use spawn_core::max_failures::MaxFailures;
-use spawn_spec::{Lane, OnComplete, Program, Resolved, ShippedFile};
+use spawn_spec::{Lane, OnComplete, Program, Provider, Resolved, ShippedFile};
 
 use crate::render::counted;
 
@@ -53,6 +53,9 @@ pub struct PlanView {
     pub kinds: Vec<KindView>,
     /// Settings that are recorded, and without effect here.
     pub recorded_only: Vec<&'static str>,
+    /// What would be made in AWS, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<String>,
 }
 
 /// A kind of worker.
@@ -108,10 +111,13 @@ impl PlanView {
             name: spec.name.clone(),
             tasks,
             indices: spec.indices.clone(),
-            workers: spec.workers.map_or(tasks, u64::from),
+            workers: workers(resolved),
             max_concurrent: spec.max_concurrent,
-            provider: "local",
-            may_cost: false,
+            provider: match resolved.provider {
+                Provider::Local => "local",
+                Provider::Ec2 => "ec2",
+            },
+            may_cost: resolved.provider != Provider::Local,
             script,
             command,
             files: spec.shipped.clone(),
@@ -125,6 +131,7 @@ impl PlanView {
             has_rows: spec.has_rows,
             kinds: spec.lanes.iter().map(KindView::new).collect(),
             recorded_only: resolved.local_unused.clone(),
+            steps: Vec::new(),
         }
     }
 
@@ -148,6 +155,18 @@ impl PlanView {
     pub fn timeout(&self) -> Option<String> {
         self.timeout_seconds.map(shown)
     }
+}
+
+fn workers(resolved: &Resolved) -> u64 {
+    let spec = &resolved.spec;
+    let tasks = spec.indices.len();
+    // A machine runs one task at a time, so a bound on tasks is one on machines.
+    let most = match resolved.provider {
+        Provider::Local => None,
+        Provider::Ec2 => spec.max_concurrent,
+    };
+    let asked = spec.workers.into_iter().chain(most).min();
+    asked.map_or(tasks, |most| u64::from(most).min(tasks))
 }
 
 fn shown(seconds: f64) -> String {

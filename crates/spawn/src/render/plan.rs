@@ -85,6 +85,12 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
             plan.files.len() - SHOWN
         )?;
     }
+    if !plan.steps.is_empty() {
+        writeln!(out, "  makes    in AWS, in this order:")?;
+    }
+    for step in &plan.steps {
+        writeln!(out, "           {step}")?;
+    }
     Ok(())
 }
 
