@@ -8,7 +8,7 @@ import traceback
 
 from moto.sqs.models import sqs_backends
 
-from . import ec2_api, group_api, images, prices
+from . import ec2_api, group_api, iam_api, images, prices
 from .call import AwsError, Call, DropConnection, failure, success
 from .capacity import Capacity
 from .clock import Clock
@@ -26,7 +26,7 @@ from .tokens import Tokens
 from .visibility import Visibility
 from .wire_log import WireLog
 
-OPERATIONS = {**ec2_api.OPERATIONS, **group_api.OPERATIONS, **images.OPERATIONS, **prices.OPERATIONS}
+OPERATIONS = {**ec2_api.OPERATIONS, **group_api.OPERATIONS, **iam_api.OPERATIONS, **images.OPERATIONS, **prices.OPERATIONS}
 # Services whose every operation is ours: one that is missing is an error, not the engine's half of it.
 OURS = {"autoscaling", "pricing", "service-quotas"}
 

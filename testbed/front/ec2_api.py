@@ -224,6 +224,18 @@ def see_launch_template(bed, call):
     return None
 
 
+def delete_launch_template(bed, call):
+    """The engine's own refusal of a name that is not there is another than EC2's."""
+    backend = bed.engine.ec2(call.account, call.region)
+    name = call.params.get("LaunchTemplateName")
+    if name and name not in backend.launch_template_name_to_ids:
+        raise AwsError(
+            "InvalidLaunchTemplateName.NotFoundException",
+            f"The specified launch template, with template name {name}, does not exist.",
+        )
+    return None
+
+
 def modify_instance_attribute(bed, call):
     """The attributes that matter to a machine's end; others go to the engine."""
     (machine,) = instance_view.by_ids(bed, call, [call.params["InstanceId"]])
@@ -252,6 +264,7 @@ OPERATIONS = {
     "ec2:ModifyInstanceAttribute": modify_instance_attribute,
     "ec2:CreateLaunchTemplate": check_launch_template,
     "ec2:CreateLaunchTemplateVersion": check_launch_template,
+    "ec2:DeleteLaunchTemplate": delete_launch_template,
     "ec2:DescribeLaunchTemplates": see_launch_template,
     "ec2:DescribeLaunchTemplateVersions": see_launch_template,
 }

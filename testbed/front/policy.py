@@ -57,7 +57,7 @@ class Policies:
         request = self._request(call)
         if call.name == "sts:GetCallerIdentity":
             return
-        statements = self._statements(request._access_key.collect_policies())
+        statements = self.statements(request._access_key.collect_policies())
         context = {
             "aws:principalarn": [request._access_key.arn],
             "aws:requestedregion": [call.region],
@@ -80,7 +80,7 @@ class Policies:
         iam = iam_backends[call.account]["aws"]
         name = arn.rpartition("/")[2]
         policies = [iam.get_role_policy(name, policy)[1] for policy in iam.list_role_policies(name)]
-        statements = self._statements(policies + list(iam.list_attached_role_policies(name)[0]))
+        statements = self.statements(policies + list(iam.list_attached_role_policies(name)[0]))
         for action, resource, context in resources_of(self._bed, call):
             self._require(call, arn, statements, action, resource, {**context, "aws:principalarn": [arn]})
 
@@ -98,7 +98,7 @@ class Policies:
         return request
 
     @staticmethod
-    def _statements(policies):
+    def statements(policies):
         found = []
         for policy in policies:
             statements = IAMPolicy(policy)._policy_json["Statement"]
@@ -122,6 +122,13 @@ class Policies:
                 f"User: {caller} is not authorized to perform: {action} on resource: {resource or '*'}",
                 403,
             )
+
+    def decision(self, statements, action, resource):
+        """What IAM's simulator says of one action on one resource, with no context."""
+        concerned = [s["Effect"] for s in statements if self._concerns(s, action, resource, {})]
+        if "Deny" in concerned:
+            return "explicitDeny"
+        return "allowed" if concerned else "implicitDeny"
 
     def _concerns(self, statement, action, resource, context):
         if "NotAction" in statement:

@@ -66,6 +66,14 @@ roomy_tmp() {
     mount --bind /var/lib/spawn/tmp /tmp || say "no disk-backed /tmp"
 }
 
+# The authorities that this machine trusts.
+authorities() {
+  local file
+  for file in /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/certs/ca-certificates.crt; do
+    [ -s "$file" ] && echo "Environment=AWS_CA_BUNDLE=$file" && return
+  done
+}
+
 get_ready() {
   mkdir -p "$home" "$dir" "$root/etc/systemd/system" || { fail "cannot make $home"; return 1; }
 @FETCHES@@NEEDS@  printf '%s\n' @CONFIG@ > "$home/config.json" || { fail "cannot write $home"; return 1; }
@@ -79,6 +87,7 @@ StartLimitBurst=8
 StartLimitAction=poweroff
 
 [Service]
+$(authorities)
 ExecStart="$home/spored-node" --config "$home/config.json"
 ExecStopPost=/bin/sh -c 'if [ "\$SERVICE_RESULT" = success ]; then shutdown -P +10; fi'
 Restart=on-failure

@@ -128,7 +128,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
     } = layers(args, ctx)?;
     let provider = match settings.provider.as_ref().map(|given| given.value) {
         None | Some(Provider::Local) => Provider::Local,
-        Some(Provider::Ec2) => return Err(SpecErrorKind::ProviderMissing.into()),
+        Some(Provider::Ec2) => Provider::Ec2,
     };
     let program_given = settings.program.as_ref().ok_or_else(|| no_program(args))?;
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
