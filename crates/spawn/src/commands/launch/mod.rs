@@ -20,6 +20,7 @@ use crate::error::CliError;
 use crate::read_model::{ArrayView, PlanView};
 use crate::render::Output;
 use crate::session::Session;
+pub use ec2::{examine, ledger as ec2_ledger};
 use id_file::IdFile;
 
 /// Run a script, or a command, as an array of tasks
