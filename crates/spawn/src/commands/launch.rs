@@ -12,7 +12,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_local::home::Home;
 use spawn_local::submission::{SHELL_VARIABLES, Submission, own_umask};
 use spawn_ports::ledger::NewArray;
-use spawn_spec::{LaunchArgs, LaunchContext, LaunchSpec, Resolved, resolve};
+use spawn_spec::{LaunchArgs, LaunchContext, LaunchSpec, Provider, Resolved, resolve};
 
 use super::{Exit, status};
 use crate::bundle;
@@ -56,6 +56,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let home = home()?;
     let args = &args.launch;
     let resolved = resolve(args, &context()?)?;
+    if resolved.provider == Provider::Ec2 {
+        return Err(CliError::Usage {
+            message: "`--provider ec2` is not part of this build".into(),
+            hint: Some("use `--provider local`".into()),
+        });
+    }
     let path = task_path(&home);
     let plan = PlanView::new(&resolved);
     if args.dry_run {
@@ -176,9 +182,9 @@ fn advise(resolved: &Resolved, path: &str, output: &Output) {
     for note in &resolved.notes {
         output.note(note);
     }
-    if !resolved.local_unused.is_empty() {
+    if !resolved.unused.is_empty() {
         let flags: Vec<String> = resolved
-            .local_unused
+            .unused
             .iter()
             .map(|flag| format!("`{flag}`"))
             .collect();

@@ -124,7 +124,7 @@ impl PlanView {
             max_failures: spec.max_failures,
             has_rows: spec.has_rows,
             kinds: spec.lanes.iter().map(KindView::new).collect(),
-            recorded_only: resolved.local_unused.clone(),
+            recorded_only: resolved.unused.clone(),
         }
     }
 
