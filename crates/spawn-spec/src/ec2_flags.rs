@@ -9,8 +9,9 @@ use crate::flags::MACHINES;
 pub struct Ec2Args {
     /// How many machines are on demand before spot capacity is used
     ///
-    /// Of each kind of machine as many are never taken away, the others are
-    /// spot. Rows of a parameter file may need several kinds.
+    /// That many machines are never taken away; those beyond them are spot. Where
+    /// rows of a parameter file need several kinds of machine, it is that many of
+    /// each kind.
     ///
     ///   --spot --on-demand-base 2
     #[arg(long, value_name = "N", help_heading = MACHINES, verbatim_doc_comment)]

@@ -111,7 +111,7 @@ pub struct LaunchArgs {
     /// key varying slowest; with both, each row is run at every point of the
     /// grid. `defaults` holds settings, named as flags are, and parameters for
     /// all rows. A row may have its own instance_type, spot, spot_max_price, ttl
-    /// and timeout.
+    /// and timeout; all else is the same for all rows.
     ///
     /// A task finds the parameter `learning_rate` in $PARAM_learning_rate and in
     /// $LEARNING_RATE, exactly as the file spells it, and the row's name in
