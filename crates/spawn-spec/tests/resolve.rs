@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use spawn_spec::{
-    LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, SpecError, resolve,
+    Ec2Args, LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, SpecError,
+    resolve,
 };
 
 use place::Place;
@@ -447,6 +448,7 @@ proptest! {
         ] {
             let _ = place.resolve(&args);
         }
+        let none = Ec2Args::default();
         let ls = LaunchArgs { command: vec!["ls".into(), text.clone()], ..LaunchArgs::default() };
         for args in [
             LaunchArgs { array: one.clone(), ..ls.clone() },
@@ -455,6 +457,14 @@ proptest! {
             LaunchArgs { region: one.clone(), ..ls.clone() },
             LaunchArgs { instance_type: many.clone(), ..ls.clone() },
             LaunchArgs { spot: true, spot_max_price: one.clone(), ..ls.clone() },
+            LaunchArgs { iam_managed_policies: many.clone(), ..ls.clone() },
+            LaunchArgs { iam_policy_file: Some(text.clone().into()), ..ls.clone() },
+            LaunchArgs { iam_role: one.clone(), ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { vpc: one.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { subnet: many.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { az: many.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { volume_size: one.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { volume_type: one.clone(), ..none }, ..ls.clone() },
             LaunchArgs { env: many.clone(), ..ls.clone() },
             LaunchArgs { tags: many.clone(), ..ls.clone() },
             LaunchArgs { iam_policy: many, ..ls.clone() },
