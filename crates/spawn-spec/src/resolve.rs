@@ -161,7 +161,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         include: settings.include.as_ref(),
         no_auto_include: args.no_auto_include,
     };
-    let work = program::read(program_given, along, ctx)?;
+    let work = program::read(program_given, along, provider, ctx)?;
     let Work {
         program,
         script,

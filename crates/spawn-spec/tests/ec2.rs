@@ -374,6 +374,55 @@ fn what_is_about_this_machine_is_refused_on_ec2() {
 }
 
 #[test]
+fn what_only_the_image_has_is_warned_about() {
+    let place = Place::with(&[
+        ("env.sh", "#!/usr/bin/env no-such-program\n"),
+        ("path.sh", "#!/opt/julia/bin/julia\n"),
+        ("here.sh", "#!/bin/bash\necho\n"),
+    ]);
+    for (what, warning) in [
+        (
+            "--user-data @env.sh",
+            "`env.sh` needs the interpreter `no-such-program`, which is not on this machine; see that the workers' image has it",
+        ),
+        (
+            "--user-data @path.sh",
+            "`path.sh` needs the interpreter `/opt/julia/bin/julia`, which is not on this machine; see that the workers' image has it",
+        ),
+        (
+            "-- no-such-program --fast",
+            "there is no program `no-such-program` on this machine; see that the workers' image has it",
+        ),
+        (
+            "-- /opt/julia/bin/julia",
+            "there is no program `/opt/julia/bin/julia` on this machine; see that the workers' image has it",
+        ),
+    ] {
+        let there = place.launch(&format!("--provider ec2 {what}")).unwrap();
+        assert_eq!(there.warnings, [warning]);
+        assert!(place.launch(what).is_err(), "{what}");
+        let is_here = place.launch("--provider ec2 --user-data @here.sh").unwrap();
+        assert_eq!(is_here.warnings, Vec::<String>::new());
+    }
+    // What no machine can run.
+    for words in [
+        &["--", "./no-such-program"][..],
+        &["--", "./here.sh"],
+        &["--", "echo hi"],
+        &["--", ""],
+        &["--user-data", "#!/usr/bin/env \n"],
+        &["--user-data", "#!\n"],
+    ] {
+        let words = [&["--provider", "ec2"], words].concat();
+        let found = place.launch_words(&words);
+        assert!(
+            found.is_err() || words[3].starts_with("#!/usr"),
+            "{words:?}"
+        );
+    }
+}
+
+#[test]
 fn what_this_machine_only_records_is_listed() {
     let place = Place::with(&[("policy.json", POLICY)]);
     let flags = "--spot --on-demand-base 1 --spot-fallback 15m --vpc vpc-0a1b2c3d \
