@@ -401,24 +401,19 @@ fn what_only_the_image_has_is_warned_about() {
         let there = place.launch(&format!("--provider ec2 {what}")).unwrap();
         assert_eq!(there.warnings, [warning]);
         assert!(place.launch(what).is_err(), "{what}");
-        let is_here = place.launch("--provider ec2 --user-data @here.sh").unwrap();
-        assert_eq!(is_here.warnings, Vec::<String>::new());
     }
+    let is_here = place.launch("--provider ec2 --user-data @here.sh").unwrap();
+    assert_eq!(is_here.warnings, Vec::<String>::new());
     // What no machine can run.
     for words in [
         &["--", "./no-such-program"][..],
         &["--", "./here.sh"],
         &["--", "echo hi"],
         &["--", ""],
-        &["--user-data", "#!/usr/bin/env \n"],
         &["--user-data", "#!\n"],
     ] {
         let words = [&["--provider", "ec2"], words].concat();
-        let found = place.launch_words(&words);
-        assert!(
-            found.is_err() || words[3].starts_with("#!/usr"),
-            "{words:?}"
-        );
+        assert!(place.launch_words(&words).is_err(), "{words:?}");
     }
 }
 
