@@ -201,6 +201,8 @@ struct Volume {
 
 /// Which speeds a type of volume takes. What a configuration says about another type than the one
 /// that is chosen above it is left out.
+///
+/// Source of the bounds: <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html>
 fn volume(settings: &Settings, unused: &mut Vec<&'static str>) -> Result<Volume, SpecError> {
     let ec2 = &settings.ec2;
     let chosen = ec2.volume_type.as_ref();
