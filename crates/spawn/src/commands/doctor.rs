@@ -29,7 +29,7 @@ pub struct Args {
 
     /// EC2 instance types, as `spawn launch` takes them
     #[arg(long, value_name = "TYPE,...")]
-    instance_type: Option<String>,
+    instance_type: Vec<String>,
 
     /// As spot capacity
     #[arg(long)]

@@ -161,9 +161,9 @@ fn advise(resolved: &Resolved, place: &str, output: &Output) {
     for note in &resolved.notes {
         output.note(note);
     }
-    if !resolved.local_unused.is_empty() {
+    if !resolved.unused.is_empty() {
         let flags: Vec<String> = resolved
-            .local_unused
+            .unused
             .iter()
             .map(|flag| format!("`{flag}`"))
             .collect();
