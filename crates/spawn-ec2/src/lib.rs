@@ -17,6 +17,7 @@
 //! - [`journal`]: what of a launch is done, on disk.
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
 //! - [`cleanup`]: what there is of an array, found by its tag and removed.
+//! - [`desk`]: what commands ask of arrays, answered without a host.
 //!
 //! Three rules keep money safe. Groups are made with room for no machine, and are given room only
 //! after everything else stands. Before that they have an action that takes all machines away at
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cleanup;
+pub mod desk;
 pub mod facts;
 pub mod firewall;
 pub mod gather;
