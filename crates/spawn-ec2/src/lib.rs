@@ -20,6 +20,7 @@
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
 //! - [`orphans`]: what is there of arrays that have ended. [`teardown`]: the account as it was before.
 //! - [`cleanup`]: what there is of an array, found by its tag and removed.
+//! - [`desk`]: what commands ask of arrays, answered without a host.
 //!
 //! Three rules keep money safe. Groups are made with room for no machine, and are given room only
 //! after everything else stands. Before that they have an action that takes all machines away at
