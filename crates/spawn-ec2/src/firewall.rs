@@ -63,6 +63,40 @@ pub fn ensure(client: &Client, vpc: &str) -> Result<String, AwsError> {
     }
 }
 
+/// The ids of the groups of our name in all networks of the region.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn find_all(client: &Client) -> Result<Vec<String>, AwsError> {
+    let fields = [("Filter.1.Name", "group-name"), ("Filter.1.Value.1", NAME)];
+    let answer = client.send(&call("DescribeSecurityGroups", Safety::Read, &fields))?;
+    let text = String::from_utf8_lossy(&answer.response.body).into_owned();
+    // One name is once in a network, and networks are few: there is one page.
+    let mut ids: Vec<String> = text
+        .split("<groupId>")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("</groupId>"))
+        .map(|(id, _)| id.trim().to_owned())
+        .filter(|id| id.starts_with("sg-"))
+        .collect();
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// Takes a group away; whether it was there. [`ErrorKind::Conflict`] while machines use it.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn remove(client: &Client, id: &str) -> Result<bool, AwsError> {
+    let fields = [("GroupId", id)];
+    match client.send(&call("DeleteSecurityGroup", Safety::Repeatable, &fields)) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 fn call(operation: &'static str, safety: Safety, fields: &[(&str, &str)]) -> Call {
     let mut form = format!("Action={operation}&Version=2016-11-15");
     for (key, value) in fields {

@@ -174,7 +174,7 @@ fn record(client: &Client, ledger: &mut dyn Ledger, plan: &LaunchPlan) -> Result
     }
 }
 
-fn now(client: &Client) -> UnixMicros {
+pub(crate) fn now(client: &Client) -> UnixMicros {
     let since = client.aws_now().duration_since(SystemTime::UNIX_EPOCH);
     UnixMicros(since.map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)))
 }
@@ -198,7 +198,11 @@ fn check_mark(what: String, tags: &[Tag], plan: &LaunchPlan) -> Result<(), Launc
     })
 }
 
-fn make_template(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), LaunchError> {
+pub(crate) fn make_template(
+    client: &Client,
+    plan: &LaunchPlan,
+    lane: &LanePlan,
+) -> Result<(), LaunchError> {
     in_time(client, lane)?;
     let data = requests::template(plan, lane);
     match ec2::create_launch_template(client, &lane.name, &data, &lane.tags) {
@@ -237,7 +241,11 @@ fn find_group(client: &Client, lane: &LanePlan) -> Result<Option<Group>, AwsErro
     Ok(found.into_iter().next())
 }
 
-fn make_group(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), LaunchError> {
+pub(crate) fn make_group(
+    client: &Client,
+    plan: &LaunchPlan,
+    lane: &LanePlan,
+) -> Result<(), LaunchError> {
     in_time(client, lane)?;
     // AWS refuses a second group of the name; moto puts it in place of the first.
     if let Some(found) = find_group(client, lane)? {
@@ -267,7 +275,7 @@ fn is_too_new(error: &AwsError) -> bool {
             .any(|words| message.contains(words))
 }
 
-fn put_backstop(client: &Client, lane: &LanePlan) -> Result<(), LaunchError> {
+pub(crate) fn put_backstop(client: &Client, lane: &LanePlan) -> Result<(), LaunchError> {
     in_time(client, lane)?;
     Ok(autoscaling::put_scheduled_action(
         client,
@@ -276,7 +284,11 @@ fn put_backstop(client: &Client, lane: &LanePlan) -> Result<(), LaunchError> {
 }
 
 /// Gives a group room, unless it was given room before: by this very step, whose answer was lost.
-fn raise(client: &Client, plan: &LaunchPlan, lane: &LanePlan) -> Result<(), LaunchError> {
+pub(crate) fn raise(
+    client: &Client,
+    plan: &LaunchPlan,
+    lane: &LanePlan,
+) -> Result<(), LaunchError> {
     in_time(client, lane)?;
     let found = look(client, || find_group(client, lane))?;
     let gone = || LaunchError::Foreign {

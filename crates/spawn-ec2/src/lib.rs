@@ -18,7 +18,9 @@
 //! - [`setup`]: what an account needs before its first launch.
 //! - [`journal`]: what of a launch is done, on disk.
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
+//! - [`orphans`]: what is there of arrays that have ended. [`teardown`]: the account as it was before.
 //! - [`cleanup`]: what there is of an array, found by its tag and removed.
+//! - [`desk`]: what commands ask of arrays, answered without a host.
 //!
 //! Three rules keep money safe. Groups are made with room for no machine, and are given room only
 //! after everything else stands. Before that they have an action that takes all machines away at
@@ -36,6 +38,7 @@ pub mod gather;
 pub mod journal;
 pub mod launch;
 pub mod names;
+pub mod orphans;
 pub mod plan;
 pub mod policy_documents;
 pub mod preflight;
@@ -44,3 +47,4 @@ mod requests;
 mod roles;
 pub mod setup;
 mod sizes;
+pub mod teardown;

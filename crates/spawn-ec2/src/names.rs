@@ -3,6 +3,7 @@
 //! Names follow from what they name, so that a second attempt at making a thing meets the first.
 
 use spawn_core::array_id::ArrayId;
+use spawn_ports::ledger::AgentId;
 
 /// The tag that says which array a thing belongs to.
 pub const TAG_ARRAY: &str = "spawn:array";
@@ -95,6 +96,27 @@ pub fn bundle_key(array: &ArrayId, sha256: &str) -> String {
 /// What all keys of an array begin with.
 pub fn array_prefix(array: &ArrayId) -> String {
     format!("arrays/{array}/")
+}
+
+/// Where an array's plan is in the bucket: JSON, [`crate::plan::LaunchPlan`].
+pub fn plan_key(array: &ArrayId) -> String {
+    format!("arrays/{array}/plan.json")
+}
+
+/// What the keys begin with under which workers say what they run; an agent's number follows.
+pub fn running_prefix(array: &ArrayId) -> String {
+    format!("arrays/{array}/running/")
+}
+
+/// Where one worker says what it runs: JSON, `RunningTask` of spawn-local.
+pub fn running_key(array: &ArrayId, agent: AgentId) -> String {
+    format!("{}{}", running_prefix(array), agent.0)
+}
+
+/// What the keys begin with under which machines say why they could not get ready; the machine's
+/// id follows.
+pub fn boot_failures_prefix(array: &ArrayId) -> String {
+    format!("arrays/{array}/boot-failures/")
 }
 
 #[cfg(test)]

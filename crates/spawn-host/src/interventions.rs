@@ -4,23 +4,20 @@
 use std::collections::BTreeSet;
 
 use spawn_core::array_id::ArrayId;
-use spawn_core::index_set::IndexSet;
 use spawn_core::moment::UnixMicros;
-use spawn_core::outcome::{Cause, StopCause};
+use spawn_core::outcome::StopCause;
 use spawn_core::task::{Intent, TaskState};
+use spawn_local::answers::to_reopen;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::wire::agent::ToAgent;
 use spawn_local::wire::client::{Answer, Interrupted, Refusal, ToldWorker};
 use spawn_local::worker_name;
-use spawn_ports::ledger::{Ledger, LedgerError, Reopen, TaskQuery, TaskRow};
+use spawn_ports::ledger::{Ledger, LedgerError, Reopen};
 
 use crate::agents::Agent;
 use crate::arrays::LiveArray;
 use crate::desk::Desk;
 use crate::peers::PeerId;
-
-/// Tasks read at a time.
-const PAGE: u32 = 10_000;
 
 fn refused(kind: Refusal, message: String) -> Answer {
     Answer::Refused { kind, message }
@@ -228,11 +225,8 @@ impl Desk {
             true => before.submitted.deadline,
             false => now.plus_millis(ttl_ms.unwrap_or(array.submission.launch.ttl_ms)),
         };
-        let which = match which {
-            Reopen::Failed if before.counts.cancelled > 0 => &with_halted(ledger, id)?,
-            which => which,
-        };
-        let reopened = ledger.reopen(id, which, deadline, now);
+        let which = to_reopen(ledger, &before, which.clone())?;
+        let reopened = ledger.reopen(id, &which, deadline, now);
         if let Ok(1..) = reopened
             && let Some(record) = ledger.array(id)?
         {
@@ -248,31 +242,4 @@ impl Desk {
         self.arrays.insert(id.clone(), array);
         reopened.map(Answer::Reopened)
     }
-}
-
-/// What failed, and what was not started because of it: a retry takes up both.
-fn with_halted(ledger: &mut SqliteLedger, id: &ArrayId) -> Result<Reopen, LedgerError> {
-    let mut positions = Vec::new();
-    for state in [TaskState::Failed, TaskState::Cancelled] {
-        let mut from = 0;
-        loop {
-            let query = TaskQuery {
-                from,
-                limit: PAGE,
-                state: Some(state),
-            };
-            let rows = ledger.tasks(id, query)?;
-            let is_halted = |row: &&TaskRow| {
-                let cause = row.ending.as_ref().map(|ending| ending.cause);
-                state == TaskState::Failed || cause == Some(Cause::Halted)
-            };
-            positions.extend(rows.iter().filter(is_halted).map(|row| row.position));
-            match rows.last() {
-                Some(last) if rows.len() == PAGE as usize => from = last.position + 1,
-                _ => break,
-            }
-        }
-    }
-    positions.sort_unstable();
-    Ok(IndexSet::from_indices(positions).map_or(Reopen::Failed, Reopen::Positions))
 }

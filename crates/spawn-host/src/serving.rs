@@ -1,29 +1,22 @@
 //! What commands ask of the host.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Instant;
 
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
+use spawn_local::answers::{self, Slots, record_of, refusal, resolve};
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::shortage::is_ledger_shortage;
 use spawn_local::wall_clock;
 use spawn_local::wire::PROTOCOL;
-use spawn_local::wire::client::{
-    Answer, ArrayStatus, HostInfo, Refusal, Request, TaskLine, WorkerStatus,
-};
-use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewArray, TaskRow};
+use spawn_local::wire::client::{Answer, ArrayStatus, HostInfo, Refusal, Request, WorkerStatus};
+use spawn_ports::ledger::{Ledger, LedgerError, NewArray};
 
 use crate::arrays::{LiveArray, Waiter};
 use crate::desk::Desk;
 use crate::peers::PeerId;
-use crate::stories::{GROUPED, calls_in_groups, failures_in_groups};
-
-/// Failures shown with a status.
-const FAILURES: usize = 10;
 
 impl Desk {
     /// Serves one request. A refusal is an answer; it never holds up the round.
@@ -69,7 +62,7 @@ impl Desk {
             Request::Status { id } => Answer::Status(Box::new(self.status(ledger, &id)?)),
             Request::Tasks { id, query } => {
                 let rows = ledger.tasks(&id, query)?;
-                Answer::Tasks(with_slots(ledger, rows)?)
+                Answer::Tasks(Slots::default().lines(ledger, rows)?)
             }
             Request::Attempts { id, position } => Answer::Attempts(ledger.attempts(&id, position)?),
             Request::Explain { id, position } => self.explain(ledger, &id, position)?,
@@ -149,7 +142,7 @@ impl Desk {
         now: UnixMicros,
     ) -> Result<Answer, LedgerError> {
         ledger.submit(array, now)?;
-        let record = known(ledger.array(&array.id)?, &array.id)?;
+        let record = record_of(ledger, &array.id)?;
         match LiveArray::new(&record) {
             Ok(live) => {
                 self.arrays.insert(array.id.clone(), live);
@@ -167,7 +160,7 @@ impl Desk {
         ledger: &mut SqliteLedger,
         id: &ArrayId,
     ) -> Result<ArrayStatus, LedgerError> {
-        let record = known(ledger.array(id)?, id)?;
+        let record = record_of(ledger, id)?;
         let now = wall_clock::now();
         let mut workers = Vec::new();
         for agent in self.agents.values().filter(|a| a.array == *id) {
@@ -182,31 +175,16 @@ impl Desk {
             }
         }
         workers.sort_by_key(|w| w.agent.enrolled.slot);
-        let mut failures = match record.counts.failed {
-            0 => Vec::new(),
-            _ => ledger.recent_failures(id, GROUPED)?,
-        };
-        let failure_groups = failures_in_groups(&failures);
-        let failures_grouped = failures.len() as u64;
-        failures.truncate(FAILURES);
-        Ok(ArrayStatus {
-            failures: with_slots(ledger, failures)?,
-            failure_groups,
-            failures_grouped,
-            call_groups: calls_in_groups(ledger, id)?,
-            workers,
-            held_up: self
-                .arrays
-                .get(id)
-                // Where nothing waits, nothing is held up.
-                .filter(|a| a.lanes.iter().any(|lane| lane.pending > 0))
-                .and_then(|a| match &self.shortage {
-                    Some(shortage) => Some(shortage.why.clone()),
-                    None => a.held_up.clone(),
-                }),
-            now: now.0,
-            record,
-        })
+        let held_up = self
+            .arrays
+            .get(id)
+            // Where nothing waits, nothing is held up.
+            .filter(|a| a.lanes.iter().any(|lane| lane.pending > 0))
+            .and_then(|a| match &self.shortage {
+                Some(shortage) => Some(shortage.why.clone()),
+                None => a.held_up.clone(),
+            });
+        answers::status(ledger, &mut Slots::default(), record, workers, held_up, now)
     }
 
     fn wait_for(
@@ -233,78 +211,4 @@ impl Desk {
         self.status(ledger, id)
             .map_or_else(|e| refusal(&e), |s| Answer::Status(Box::new(s)))
     }
-}
-
-/// Rows with the slots of their agents, each agent looked up once.
-pub(crate) fn with_slots(
-    ledger: &mut SqliteLedger,
-    rows: Vec<TaskRow>,
-) -> Result<Vec<TaskLine>, LedgerError> {
-    let mut slots: HashMap<AgentId, Option<u32>> = HashMap::new();
-    rows.into_iter()
-        .map(|row| {
-            let slot = match row.agent {
-                None => None,
-                Some(agent) => match slots.entry(agent) {
-                    Entry::Occupied(known) => *known.get(),
-                    Entry::Vacant(new) => {
-                        *new.insert(ledger.agent(agent)?.map(|a| a.enrolled.slot))
-                    }
-                },
-            };
-            Ok(TaskLine { row, slot })
-        })
-        .collect()
-}
-
-fn known<T>(found: Option<T>, id: &ArrayId) -> Result<T, LedgerError> {
-    found.ok_or_else(|| LedgerError::UnknownArray(id.clone()))
-}
-
-fn refusal(error: &LedgerError) -> Answer {
-    let kind = match error {
-        LedgerError::UnknownArray(_) => Refusal::NotFound,
-        _ => Refusal::Failed,
-    };
-    let message = in_full(error);
-    Answer::Refused { kind, message }
-}
-
-/// An error with all that caused it.
-pub(crate) fn in_full(error: &LedgerError) -> String {
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(e) = cause {
-        message.push_str(&format!(": {e}"));
-        cause = e.source();
-    }
-    message
-}
-
-/// An id, the start of one, a name (the newest array of that name), or `last`.
-fn resolve(ledger: &mut SqliteLedger, typed: &str) -> Result<Vec<ArrayId>, LedgerError> {
-    if let Ok(id) = typed.parse::<ArrayId>()
-        && ledger.array(&id)?.is_some()
-    {
-        return Ok(vec![id]);
-    }
-    let arrays = ledger.arrays(10_000)?;
-    if typed == "last" {
-        return Ok(arrays.into_iter().take(1).map(|a| a.submitted.id).collect());
-    }
-    let by_id: Vec<ArrayId> = arrays
-        .iter()
-        .filter(|a| a.submitted.id.matches(typed))
-        .map(|a| a.submitted.id.clone())
-        .take(10)
-        .collect();
-    if !by_id.is_empty() {
-        return Ok(by_id);
-    }
-    Ok(arrays
-        .into_iter()
-        .filter(|a| a.submitted.name == typed)
-        .map(|a| a.submitted.id)
-        .take(1)
-        .collect())
 }

@@ -2,6 +2,7 @@
 //! protocol between the commands, the host and the agents.
 //!
 //! - [`home`]: where everything lives. [`submission`]: what the ledger keeps of a launch.
+//! - [`answers`]: what commands are answered from a ledger alone.
 //! - [`caller`]: which task calls the endpoint.
 //! - [`ledger`]: the SQLite ledger; the host is its one writer.
 //! - [`wire`]: what commands, host and agents say. [`host_client`]: how a command reaches the
@@ -10,6 +11,7 @@
 //!   per agent, a region per attempt. [`rows`]: the rows of a parameter file, as tasks find them.
 //!   [`shortage`]: failures that pass when somebody makes room.
 
+pub mod answers;
 pub mod caller;
 pub mod endpoint_env;
 pub mod home;

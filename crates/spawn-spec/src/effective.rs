@@ -61,18 +61,32 @@ fn shown(settings: &Settings) -> Vec<SettingShown> {
         let key = format!("env.{}", env.value.name);
         list.push(key, Some(&Sourced::new(value, env.origin.clone())));
     }
-    let policies = settings.iam_policy.as_ref().map(|policies| {
-        let texts = policies.value.iter().map(ToString::to_string);
-        Sourced::new(joined(texts), policies.origin.clone())
-    });
-    list.add("iam_policy", &policies, None);
+    let ec2 = &settings.ec2;
+    list.many("iam_policy", &settings.iam_policy);
+    let policy_file = ec2.iam_policy_file.as_ref();
+    let policy_file =
+        policy_file.map(|path| Sourced::new(path.value.display().to_string(), path.origin.clone()));
+    list.add("iam_policy_file", &policy_file, None);
+    list.many("iam_managed_policies", &ec2.iam_managed_policies);
+    list.add("iam_role", &ec2.iam_role, None);
     list.add("workers", &settings.workers, None);
     list.add("max_concurrent", &settings.max_concurrent, None);
     list.word("provider", &settings.provider, Provider::default());
-    list.add("instance_type", &settings.instance_type, None);
+    list.many("instance_type", &settings.instance_type);
     list.add("region", &settings.region, None);
     list.add("spot", &settings.spot, Some(false));
     list.add("spot_max_price", &settings.spot_max_price, None);
+    list.add("on_demand_base", &ec2.on_demand_base, Some(0));
+    list.add("spot_fallback", &ec2.spot_fallback, None);
+    list.add("vpc", &ec2.vpc, None);
+    list.many("subnet", &ec2.subnet);
+    list.many("security_groups", &ec2.security_groups);
+    list.many("az", &ec2.az);
+    list.add("ami", &ec2.ami, None);
+    list.add("volume_size", &ec2.volume_size, None);
+    list.add("volume_type", &ec2.volume_type, Some("gp3".into()));
+    list.add("volume_iops", &ec2.volume_iops, None);
+    list.add("volume_throughput", &ec2.volume_throughput, None);
     for tag in &settings.tags {
         let (key, value) = &tag.value;
         let value = Sourced::new(value.clone(), tag.origin.clone());
@@ -126,6 +140,14 @@ impl List {
                 origin: "default".into(),
             }),
         }
+    }
+
+    fn many<T: ToString>(&mut self, key: &str, given: &Option<Sourced<Vec<T>>>) {
+        let given = given.as_ref().map(|given| {
+            let texts = given.value.iter().map(ToString::to_string);
+            Sourced::new(joined(texts), given.origin.clone())
+        });
+        self.add(key, &given, None);
     }
 
     fn word<T: clap::ValueEnum>(&mut self, key: &str, given: &Option<Sourced<T>>, default: T) {

@@ -11,6 +11,7 @@ use crate::file_problem::FileProblem;
 use crate::origin::Origin;
 use crate::policies::{PolicyTemplate, SERVICES};
 use crate::position::Position;
+use crate::setting_keys::PARAMETERS_IN_ROWS;
 use crate::shipping::{MAX_SHIPPED_BYTES, MAX_SHIPPED_FILES, human_bytes};
 
 /// A refused launch. Displays as one line that names the flag or file.
@@ -103,8 +104,25 @@ pub enum SpecErrorKind {
     NameMisleads { origin: Origin, text: String },
     #[error("{origin} is `{text}`; expected `local` or `ec2`")]
     ProviderUnknown { origin: Origin, text: String },
-    #[error("the ec2 provider is not part of this build; use `--provider local`")]
-    ProviderMissing,
+    #[error("`{flag}` is for the local provider only: {reason}")]
+    LocalOnly {
+        flag: &'static str,
+        reason: &'static str,
+    },
+    #[error("{one} does not go with {other}; expected {expected}")]
+    Mismatch {
+        one: String,
+        other: String,
+        expected: String,
+    },
+    #[error("{} needs {}; expected 100 to 64000", origin.with(kind), origin.calls("--volume-iops"))]
+    VolumeNeedsIops { origin: Origin, kind: String },
+    #[error("{role} and {grants} each say what the tasks may do; expected one of them")]
+    RoleAndGrants { role: Origin, grants: Origin },
+    #[error("{origin}: `{text}` is not a zone; expected names such as `eu-west-1a`")]
+    Zone { origin: Origin, text: String },
+    #[error("{origin}: `{text}` is not a role; expected its name, or an ARN with `:role/` in it")]
+    Role { origin: Origin, text: String },
     /// Without its value, which may be a secret.
     #[error("{origin}: `{name}` cannot name a variable; expected `NAME=VALUE` or `NAME`")]
     EnvName { origin: Origin, name: String },
@@ -237,6 +255,22 @@ impl SpecErrorKind {
                     format!("that is an availability zone; did you mean `{region}`?")
                 })?
             }
+            Self::Zone { text, .. } if crate::setting_values::is_region(text) => {
+                format!("that is a region; its zones are such as `{text}a`")
+            }
+            Self::Zone { origin, .. } | Self::Unexpected { origin, .. } => {
+                may_be_parameter(origin)?
+            }
+            Self::Role { text, .. } => text
+                .contains(":instance-profile/")
+                .then(|| "that is an instance profile; give the name of its role".into())?,
+            Self::RoleAndGrants { role, .. } => format!(
+                "a role has its own grants; give them to it, or leave out `{}`",
+                role.name()
+            ),
+            Self::LocalOnly { flag, .. } => {
+                format!("leave out `{flag}`, or add `--provider local`")
+            }
             Self::Name { text, .. } => {
                 format!("did you mean `{}`?", crate::name::sanitise(text)?)
             }
@@ -308,6 +342,18 @@ impl ScriptProblem {
             _ => return None,
         })
     }
+}
+
+/// A name that rows have for parameters may have been meant as one in `defaults` too.
+fn may_be_parameter(origin: &Origin) -> Option<String> {
+    let Origin::File(origin) = origin else {
+        return None;
+    };
+    let key = origin.key;
+    let may_be = !origin.is_config && PARAMETERS_IN_ROWS.contains(&key);
+    may_be.then(|| {
+        format!("`{key}` of `defaults` is the setting; a parameter there needs another name")
+    })
 }
 
 fn list(given: &[Origin]) -> String {

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::param_file::{MAX_FILE_BYTES, MAX_ROW_BYTES, MAX_ROWS, MAX_VALUE_BYTES};
+use crate::policy_file::PolicyProblem;
 use crate::position::Position;
 
 /// Why a file of parameters or settings is refused.
@@ -68,6 +69,12 @@ pub enum FileProblem {
         found: &'static str,
         expected: &'static str,
     },
+    #[error("`{key}` is `{found}`; expected {expected}")]
+    WrongText {
+        key: String,
+        found: String,
+        expected: &'static str,
+    },
     #[error("`{key}` has no value; expected {expected}")]
     NoValue { key: String, expected: &'static str },
     #[error("a row is {found}; expected a map such as `lr: 0.1`")]
@@ -123,6 +130,8 @@ pub enum FileProblem {
     ValueTooLong { key: String, size: usize },
     #[error("the values of the row have {size} bytes in all, above the limit of {MAX_ROW_BYTES}")]
     RowTooLong { size: usize },
+    #[error("{0}")]
+    Policy(PolicyProblem),
 }
 
 impl FileProblem {
@@ -151,6 +160,7 @@ impl FileProblem {
                 "put it into `defaults`, or give `--{}`; a parameter needs another name",
                 key.replace('_', "-")
             ),
+            Self::Policy(problem) => problem.hint()?,
             Self::NameMultiplied { .. } => "give them a parameter in place of a name".into(),
             Self::SameVariable { .. } => "rename one of them".into(),
             Self::VariableSet { .. } => "rename the parameter, or leave the other out".into(),

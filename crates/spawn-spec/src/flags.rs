@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::ec2_flags::Ec2Args;
 use crate::spec::{OnComplete, Provider};
 
 const WHAT: &str = "What to run";
 const COUNT: &str = "How many";
-const MACHINES: &str = "Machines";
+pub(crate) const MACHINES: &str = "Machines";
 const LIMITS: &str = "Limits";
 const RETRIES: &str = "Retries";
 const LOCAL: &str = "Local";
@@ -65,6 +66,33 @@ pub struct LaunchArgs {
     #[arg(long, value_name = "LIST", help_heading = WHAT, verbatim_doc_comment)]
     pub iam_policy: Vec<String>,
 
+    /// What the tasks may do in AWS, from a file: an IAM policy in JSON
+    ///
+    /// The tasks get it beside what --iam-policy gives.
+    ///
+    ///   policy.json:
+    ///     {"Version": "2012-10-17",
+    ///      "Statement": {"Effect": "Allow", "Action": "s3:GetObject",
+    ///                    "Resource": "arn:aws:s3:::my-bucket/*"}}
+    #[arg(long, value_name = "FILE", help_heading = WHAT, verbatim_doc_comment)]
+    pub iam_policy_file: Option<PathBuf>,
+
+    /// Managed policies for the tasks: ARNs, or names of AWS's own
+    ///
+    /// Several with commas between, at most 10.
+    ///
+    ///   --iam-managed-policies AmazonS3ReadOnlyAccess
+    ///   --iam-managed-policies arn:aws:iam::123456789012:policy/team
+    #[arg(long, value_name = "LIST", help_heading = WHAT, verbatim_doc_comment)]
+    pub iam_managed_policies: Vec<String>,
+
+    /// IAM role that the tasks use, in place of one made for the launch
+    ///
+    /// A name, or an ARN. It has its own grants, so that no other --iam flag goes
+    /// with it. EC2 has to be allowed to use it.
+    #[arg(long, value_name = "ROLE", help_heading = WHAT, verbatim_doc_comment)]
+    pub iam_role: Option<String>,
+
     /// Name of the array; by default that of the script or parameter file
     #[arg(long, visible_alias = "job-array-name", value_name = "NAME", help_heading = WHAT)]
     pub name: Option<String>,
@@ -83,7 +111,7 @@ pub struct LaunchArgs {
     /// key varying slowest; with both, each row is run at every point of the
     /// grid. `defaults` holds settings, named as flags are, and parameters for
     /// all rows. A row may have its own instance_type, spot, spot_max_price, ttl
-    /// and timeout.
+    /// and timeout; all else is the same for all rows.
     ///
     /// A task finds the parameter `learning_rate` in $PARAM_learning_rate and in
     /// $LEARNING_RATE, exactly as the file spells it, and the row's name in
@@ -141,9 +169,15 @@ pub struct LaunchArgs {
     #[arg(long, value_enum, value_name = "PROVIDER", help_heading = MACHINES)]
     pub provider: Option<Provider>,
 
-    /// EC2 instance type, such as `c7i.large`
-    #[arg(long, value_name = "TYPE", help_heading = MACHINES)]
-    pub instance_type: Option<String>,
+    /// EC2 instance types, such as `c7i.large`; the first is preferred
+    ///
+    /// Several with commas between. With more of them there is more spot
+    /// capacity, and it is taken away less often.
+    ///
+    ///   --instance-type c7i.large
+    ///   --spot --instance-type c7i.large,c6i.large,m7i.large
+    #[arg(long, value_name = "LIST", help_heading = MACHINES, verbatim_doc_comment)]
+    pub instance_type: Vec<String>,
 
     /// AWS region, such as `us-east-1`
     #[arg(long, value_name = "REGION", help_heading = MACHINES)]
@@ -160,6 +194,10 @@ pub struct LaunchArgs {
     /// The most to pay for spot capacity, in USD per machine and hour
     #[arg(long, value_name = "USD", help_heading = MACHINES)]
     pub spot_max_price: Option<String>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its fields are the flags")]
+    pub ec2: Ec2Args,
 
     /// Tags on everything the launch makes: `project=genome,owner=ana`
     #[arg(long, value_name = "K=V,...", help_heading = MACHINES)]

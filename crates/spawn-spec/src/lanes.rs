@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use spawn_core::duration::Span;
 use spawn_core::index_set::IndexSet;
+use spawn_core::instance_type::InstanceType;
 
 use crate::error::{SpecError, SpecErrorKind};
 use crate::origin::Sourced;
@@ -25,7 +26,7 @@ pub(crate) struct Placed {
 pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, SpecError> {
     let mut placed = Placed::default();
     let mut lanes: Vec<(Lane, Vec<u64>)> = Vec::new();
-    let mut known: HashMap<(Option<String>, bool, Option<u64>, u64), usize> = HashMap::new();
+    let mut known: HashMap<(Vec<InstanceType>, bool, Option<u64>, u64), usize> = HashMap::new();
     let mut overruled: Vec<(&'static str, &'static str, usize)> = Vec::new();
     let mut never_comes = None;
     let none = OwnSettings::default();
@@ -59,10 +60,10 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
             .into());
         }
         let price = price.filter(|_| spot).map(|price| price.value);
-        let instance_type = over(&array.instance_type, &own.instance_type, &mut overruled);
-        let instance_type = instance_type.map(|instance_type| &instance_type.value);
+        let types = over(&array.instance_type, &own.instance_type, &mut overruled);
+        let types = types.map(|types| types.value.clone()).unwrap_or_default();
         let key = (
-            instance_type.map(|instance_type| instance_type.as_str().to_owned()),
+            types.clone(),
             spot,
             price.map(f64::to_bits),
             ttl.as_millis(),
@@ -70,8 +71,8 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
         let lane = *known.entry(key).or_insert_with(|| {
             let lane = Lane {
                 indices: IndexSet::single(0).expect("0 is an index"),
-                instance_type: instance_type.cloned(),
-                other_types: Vec::new(),
+                instance_type: types.first().cloned(),
+                other_types: types.into_iter().skip(1).collect(),
                 spot,
                 spot_max_price: price,
                 ttl_ms: ttl.as_millis(),
@@ -107,12 +108,13 @@ pub(crate) fn place(rows: Vec<ParamRow>, array: &Settings) -> Result<Placed, Spe
 pub(crate) fn of_array(array: &Settings, indices: &IndexSet) -> Lane {
     let spot = array.spot.as_ref().is_some_and(|spot| spot.value);
     let price = array.spot_max_price.as_ref().filter(|_| spot);
-    let instance_type = array.instance_type.as_ref();
+    let types = array.instance_type.iter().flat_map(|given| &given.value);
+    let mut types = types.cloned();
     let ttl = array.ttl.as_ref().map_or(Span::DAY, |ttl| ttl.value);
     Lane {
         indices: indices.clone(),
-        instance_type: instance_type.map(|given| given.value.clone()),
-        other_types: Vec::new(),
+        instance_type: types.next(),
+        other_types: types.collect(),
         spot,
         spot_max_price: price.map(|price| price.value),
         ttl_ms: ttl.as_millis(),

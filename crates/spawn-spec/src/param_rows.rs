@@ -12,7 +12,7 @@ use crate::origin::{Origin, Sourced};
 use crate::param_file::{MAX_ROW_BYTES, MAX_ROWS, MAX_VALUE_BYTES, ParamFile, check_parameter};
 use crate::param_names::{Names, names};
 use crate::position::Position;
-use crate::setting_keys::{OF_ROWS, setting};
+use crate::setting_keys::{OF_ROWS, PARAMETERS_IN_ROWS, setting};
 use crate::settings_of_file::SettingsFile;
 use crate::spec::Row;
 
@@ -27,7 +27,7 @@ pub(crate) struct ParamRow {
 /// Settings that a row has of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct OwnSettings {
-    pub instance_type: Option<Sourced<InstanceType>>,
+    pub instance_type: Option<Sourced<Vec<InstanceType>>>,
     pub spot: Option<Sourced<bool>>,
     pub spot_max_price: Option<Sourced<f64>>,
     pub ttl: Option<Sourced<Span>>,
@@ -206,12 +206,18 @@ impl Builder<'_> {
         }
         let kind = match setting(key) {
             Some(name) if OF_ROWS.contains(&name) => Kind::Setting(name),
-            Some(name) => {
+            Some(name) if !PARAMETERS_IN_ROWS.contains(&name) => {
                 let key = name.to_owned();
                 return Err(self.file.refuse(at, FileProblem::SettingInRow { key }));
             }
-            None => {
-                check_parameter(self.file, key, at, self.warnings)?;
+            known => {
+                match known {
+                    Some(name) => self.warnings.push(format!(
+                        "{}:{at}: `{key}` is a parameter in rows; the setting `{name}` is for all tasks",
+                        self.file.label
+                    )),
+                    None => check_parameter(self.file, key, at, self.warnings)?,
+                }
                 let names = names(key);
                 if let Some(withheld) = &names.withheld {
                     let param = &names.param;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{SpecError, SpecErrorKind};
+use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
 use crate::interpreter::{self, find_on_path, is_executable};
 use crate::mentions::{self, Mentions};
 use crate::origin::{Origin, Sourced};
@@ -11,7 +11,7 @@ use crate::resolve::{LaunchContext, stdin_failed};
 use crate::script::{self, Script};
 use crate::settings::ProgramGiven;
 use crate::shipping::{Shipment, relative_name};
-use crate::spec::Program;
+use crate::spec::{Program, Provider};
 
 /// A program that can run, and what was learned on the way.
 #[derive(Debug)]
@@ -34,14 +34,18 @@ pub(crate) struct Along<'a> {
 }
 
 /// Reads and checks the program, and gathers what it ships.
+///
+/// A program that this machine lacks cannot run here. Machines of another provider may have it, so
+/// that there it is only warned about.
 pub(crate) fn read<'a>(
     given: &Sourced<ProgramGiven>,
     along: Along<'_>,
+    provider: Provider,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
     let origin = &given.origin;
     let script = match &given.value {
-        ProgramGiven::Command(argv) => return read_command(argv, origin, along, ctx),
+        ProgramGiven::Command(argv) => return read_command(argv, origin, along, provider, ctx),
         ProgramGiven::File(path) => script::from_file(path, origin, &ctx.launch_dir)?,
         ProgramGiven::Stdin => {
             let bytes = (ctx.stdin)().map_err(|error| stdin_failed(&error))?;
@@ -56,7 +60,7 @@ pub(crate) fn read<'a>(
             script::from_bytes(text.as_str().into(), &label)?
         }
     };
-    read_script(script, along, ctx)
+    read_script(script, along, provider, ctx)
 }
 
 /// `--user-data process.sh` would run a command of that name, which nobody means.
@@ -79,6 +83,7 @@ fn refuse_file_name(text: &str, origin: &Origin, launch_dir: &Path) -> Result<()
 fn read_script<'a>(
     script: Script,
     along: Along<'_>,
+    provider: Provider,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
     let Script {
@@ -88,15 +93,20 @@ fn read_script<'a>(
         path,
     } = script;
     let elf = script::is_elf(&bytes);
+    let refused = |problem| script::refused(&label, problem);
+    let mut warnings = Vec::new();
     let interpreter = match elf {
         true => Vec::new(),
-        false => interpreter::of_script(&bytes)
-            .and_then(|words| {
-                interpreter::check_present(&words, &ctx.launch_dir, &ctx.env)?;
-                Ok(words)
-            })
-            .map_err(|problem| script::refused(&label, problem))?,
+        false => interpreter::of_script(&bytes).map_err(refused)?,
     };
+    match interpreter::check_present(&interpreter, &ctx.launch_dir, &ctx.env) {
+        Err(ScriptProblem::InterpreterMissing { name }) if provider == Provider::Ec2 => {
+            warnings.push(format!(
+                "{label} needs the interpreter `{name}`, which is not on this machine; see that the workers' image has it"
+            ));
+        }
+        checked => checked.map_err(refused)?,
+    }
     let text = String::from_utf8_lossy(if elf { &[] } else { &bytes });
     let mentions = match interpreter::is_shell(&interpreter) {
         true => mentions::in_shell(&text),
@@ -113,7 +123,7 @@ fn read_script<'a>(
         shipment,
         default_name,
         mentions,
-        warnings: Vec::new(),
+        warnings,
         label,
     })
 }
@@ -122,12 +132,25 @@ fn read_command<'a>(
     argv: &[String],
     origin: &Origin,
     along: Along<'_>,
+    provider: Provider,
     ctx: &'a LaunchContext,
 ) -> Result<Work<'a>, SpecError> {
     let mentions = mentions::in_argv(argv);
     let shipment = gather(along, ctx, &mentions, None)?;
     let word = argv.first().map_or("", String::as_str);
-    check_command(word, origin, &shipment, ctx)?;
+    let mut warnings = unexpanded(argv);
+    let checked = check_command(word, origin, &shipment, ctx);
+    // A relative path is a file beside the task, and several words are no program anywhere.
+    let may_be_there = word.starts_with('/') || !word.contains('/');
+    let may_be_there = may_be_there && !word.contains(char::is_whitespace) && !word.is_empty();
+    match checked.as_ref().map_err(|error| &error.kind) {
+        Err(SpecErrorKind::CommandMissing { .. }) if provider == Provider::Ec2 && may_be_there => {
+            warnings.push(format!(
+                "there is no program `{word}` on this machine; see that the workers' image has it"
+            ));
+        }
+        _ => checked?,
+    }
     let base = word.rsplit('/').next().unwrap_or(word);
     Ok(Work {
         program: Program::Command {
@@ -137,7 +160,7 @@ fn read_command<'a>(
         shipment,
         default_name: crate::name::derive(base),
         mentions,
-        warnings: unexpanded(argv),
+        warnings,
         label: "the command".into(),
     })
 }

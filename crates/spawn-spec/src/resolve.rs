@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use spawn_core::duration::Span;
 use spawn_core::index_set::{ArrayRequest, IndexSet};
-use spawn_core::instance_type::InstanceType;
 use spawn_core::tags::Tags;
 
 use crate::config_files::{self, ConfigFile, ConfigState};
+use crate::ec2_choices;
 use crate::environment;
 use crate::error::{ScriptProblem, SpecError, SpecErrorKind};
 use crate::flags::LaunchArgs;
@@ -24,7 +24,8 @@ use crate::retries;
 use crate::setting_values;
 use crate::settings::{ProgramGiven, Settings};
 use crate::settings_of_flags;
-use crate::spec::{Ec2Choices, Lane, LaunchSpec, OnComplete, Provider, Row};
+use crate::spec::{LaunchSpec, OnComplete, Provider, Row};
+use crate::unused;
 
 /// What the shell around a launch has.
 pub struct LaunchContext {
@@ -61,9 +62,9 @@ pub struct Resolved {
     pub notes: Vec<String>,
     /// Lines to show as warnings.
     pub warnings: Vec<String>,
-    /// Settings given that the local provider records and does not act on: flags with their
+    /// Settings given that are recorded, and without effect with this provider: flags with their
     /// dashes, those of files by their keys.
-    pub local_unused: Vec<&'static str>,
+    pub unused: Vec<&'static str>,
     /// S3 buckets the program names, so that missing ones can be told.
     pub buckets: Vec<String>,
     /// Programs it runs out of `aws`, `jq`, `python` and `python3`.
@@ -126,10 +127,11 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         param_file,
         files,
     } = layers(args, ctx)?;
-    let provider = match settings.provider.as_ref().map(|given| given.value) {
-        None | Some(Provider::Local) => Provider::Local,
-        Some(Provider::Ec2) => Provider::Ec2,
-    };
+    let provider = settings.provider.as_ref();
+    let provider = provider.map_or_else(Provider::default, |given| given.value);
+    if provider == Provider::Ec2 {
+        refuse_local_only(args)?;
+    }
     let program_given = settings.program.as_ref().ok_or_else(|| no_program(args))?;
     let (mut notes, mut warnings) = (Vec::new(), Vec::new());
     notes.extend(config_notes(&settings, &files));
@@ -150,7 +152,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
             Some(lanes::place(rows, &settings)?)
         }
     };
-    check_price(&settings, placed.as_ref())?;
+    let chosen = ec2_choices::choose(&settings, placed.as_ref(), &ctx.launch_dir)?;
     let (indices, max_concurrent) = tasks(args, &settings, placed.as_ref())?;
     let workers = workers(&settings, &indices, &mut notes);
     warnings.extend(never_comes(&settings));
@@ -159,7 +161,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         include: settings.include.as_ref(),
         no_auto_include: args.no_auto_include,
     };
-    let work = program::read(program_given, along, ctx)?;
+    let work = program::read(program_given, along, provider, ctx)?;
     let Work {
         program,
         script,
@@ -182,7 +184,14 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
     notes.extend(shipment.notes());
     let (shipped, ship) = shipment.into_parts();
 
-    let local_unused = local_unused(&settings, &lanes);
+    warnings.extend(chosen.warnings);
+    let unused = match provider {
+        Provider::Local => {
+            notes.extend(unused::note_of_types(&settings, &lanes));
+            unused::on_local(&settings, &lanes)
+        }
+        Provider::Ec2 => chosen.unused,
+    };
     let longest = lanes.iter().map(|lane| lane.ttl_ms).max();
     // What the array itself says: as its only lane, or as its flags.
     let array = match lanes.len() {
@@ -219,7 +228,7 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         max_failures: settings.max_failures.map(|most| most.value),
         has_rows: param_file.is_some(),
         lanes,
-        ec2: Ec2Choices::default(),
+        ec2: chosen.choices,
     };
     Ok(Resolved {
         spec,
@@ -228,12 +237,28 @@ pub fn resolve(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Resolved, SpecE
         ship,
         notes,
         warnings,
-        local_unused,
+        unused,
         buckets: mentions.buckets.into_iter().collect(),
         tools: mentions.tools.into_iter().map(str::to_owned).collect(),
         wait_timeout,
         rows,
     })
+}
+
+/// Flags that say how this machine is to run tasks, and nothing to machines of their own.
+fn refuse_local_only(args: &LaunchArgs) -> Result<(), SpecError> {
+    let (flag, reason) = match (args.allow_shared_tmp, args.durable) {
+        (true, _) => (
+            "--allow-shared-tmp",
+            "each worker on EC2 is a machine with a /tmp of its own",
+        ),
+        (_, true) => (
+            "--durable",
+            "on EC2 results are in DynamoDB and S3, which outlive any machine",
+        ),
+        (false, false) => return Ok(()),
+    };
+    Err(SpecErrorKind::LocalOnly { flag, reason }.into())
 }
 
 /// After a script's file; a command or a text says less than the parameter file.
@@ -316,27 +341,6 @@ fn not_trusted(files: &[ConfigFile]) -> impl Iterator<Item = String> {
     })
 }
 
-/// A price says nothing where nothing is spot. A configuration may say it for other launches, and
-/// `--no-spot` overrules a file as a whole.
-fn check_price(settings: &Settings, placed: Option<&Placed>) -> Result<(), SpecError> {
-    let Some(price) = &settings.spot_max_price else {
-        return Ok(());
-    };
-    let spot = settings.spot.as_ref();
-    let overruled = spot.is_some_and(|spot| spot.origin.is_flag()) && !price.origin.is_flag();
-    let used = match placed {
-        None => spot.is_some_and(|spot| spot.value),
-        Some(placed) => placed.lanes.iter().any(|lane| lane.spot),
-    };
-    match used || overruled || price.origin.is_config() {
-        true => Ok(()),
-        false => {
-            let (origin, needs) = (price.origin.clone(), "--spot");
-            Err(SpecErrorKind::Needs { origin, needs }.into())
-        }
-    }
-}
-
 fn wait_timeout(args: &LaunchArgs) -> Result<Option<Span>, SpecError> {
     let origin = Origin::Flag("--wait-timeout");
     let text = args.wait_timeout.as_deref();
@@ -403,48 +407,6 @@ fn all_tags(given: &[Sourced<(String, String)>]) -> Result<Tags, SpecError> {
         })?;
     }
     Ok(tags)
-}
-
-/// The settings given that the local provider does nothing with. An instance type bounds its
-/// workers if its processors and memory are known.
-fn local_unused(settings: &Settings, lanes: &[Lane]) -> Vec<&'static str> {
-    let mut unused = Vec::new();
-    let unbounded = |t: &InstanceType| t.shape().is_none();
-    let mut types = lanes.iter().filter_map(|lane| lane.instance_type.as_ref());
-    let array = settings.instance_type.as_ref();
-    match array {
-        Some(given) if lanes.is_empty() && unbounded(&given.value) => {
-            unused.push(given.origin.name());
-        }
-        given if types.any(unbounded) => {
-            unused.push(given.map_or("instance_type", |given| given.origin.name()));
-        }
-        _ => {}
-    }
-    match settings.spot.as_ref().filter(|spot| spot.value) {
-        Some(spot) => unused.push(spot.origin.name()),
-        None if lanes.iter().any(|lane| lane.spot) => unused.push("spot"),
-        None => {}
-    }
-    let of_rows = lanes.iter().any(|lane| lane.spot_max_price.is_some());
-    let price = settings
-        .spot_max_price
-        .as_ref()
-        .map(|given| given.origin.name());
-    unused.extend(price.or(of_rows.then_some("spot_max_price")));
-    unused.extend(settings.region.as_ref().map(|given| given.origin.name()));
-    let tags = settings.tags.iter().map(|given| given.origin.name());
-    unused.extend(tags.collect::<BTreeSet<_>>());
-    unused.extend(
-        settings
-            .iam_policy
-            .as_ref()
-            .map(|given| given.origin.name()),
-    );
-    let stays = settings.on_complete.as_ref();
-    let stays = stays.filter(|action| action.value != OnComplete::Terminate);
-    unused.extend(stays.map(|given| given.origin.name()));
-    unused
 }
 
 pub(crate) fn stdin_failed(error: &io::Error) -> SpecError {

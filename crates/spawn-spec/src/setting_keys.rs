@@ -3,7 +3,7 @@
 use crate::spelling::{distance, letters};
 
 /// Every setting that `defaults` of a parameter file and `[launch]` of a configuration take.
-pub(crate) const SETTINGS: [&str; 25] = [
+pub(crate) const SETTINGS: [&str; 39] = [
     "name",
     "user_data",
     "user_data_file",
@@ -11,6 +11,9 @@ pub(crate) const SETTINGS: [&str; 25] = [
     "include",
     "env",
     "iam_policy",
+    "iam_policy_file",
+    "iam_managed_policies",
+    "iam_role",
     "workers",
     "max_concurrent",
     "provider",
@@ -18,6 +21,17 @@ pub(crate) const SETTINGS: [&str; 25] = [
     "region",
     "spot",
     "spot_max_price",
+    "on_demand_base",
+    "spot_fallback",
+    "vpc",
+    "subnet",
+    "security_groups",
+    "az",
+    "ami",
+    "volume_size",
+    "volume_type",
+    "volume_iops",
+    "volume_throughput",
     "tags",
     "on_complete",
     "ttl",
@@ -41,6 +55,11 @@ pub(crate) const OF_ROWS: [&str; 6] = [
     "timeout",
 ];
 
+/// Settings of the whole array whose names are words that rows have used for parameters: there
+/// they are parameters, and the launch says so.
+pub(crate) const PARAMETERS_IN_ROWS: [&str; 6] =
+    ["vpc", "subnet", "az", "ami", "volume_size", "volume_type"];
+
 /// The setting of exactly this name, `-` being the same as `_`.
 pub(crate) fn setting(key: &str) -> Option<&'static str> {
     let written = key.replace('-', "_");
@@ -59,18 +78,33 @@ pub(crate) enum Likeness {
 /// What setting a key that is none may be meant for.
 ///
 /// Settings of several words are not hit by chance, so a slip or two is enough. Short ones are
-/// close to many words: `spots`, `tag`, `worker` and `type` are good names of parameters.
+/// close to many words: `spots`, `tag`, `worker` and `type` are good names of parameters. Those of
+/// [`PARAMETERS_IN_ROWS`] are as close to others: `aim` is no slip of `ami`, and `column_type` none
+/// of `volume_type`.
 pub(crate) fn likeness(key: &str) -> Option<Likeness> {
     let typed = letters(key);
     let mut maybe = None;
     for name in SETTINGS {
         let meant = letters(name);
         let slips = distance(&typed, &meant);
+        if PARAMETERS_IN_ROWS.contains(&name) {
+            let more: String = typed
+                .strip_prefix(&*meant)
+                .unwrap_or(&['-'])
+                .iter()
+                .collect();
+            if matches!(more.as_str(), "" | "s" | "id" | "ids") {
+                maybe = Some(Likeness::Maybe(name));
+            }
+            continue;
+        }
         // What only lacks a piece, as `complete` does, may be a word of its own.
         let is_piece = slips == 2 && meant.len() >= 10 && contains(&meant, &typed);
         let sure = match meant.len() {
             // Spelled as one word, or as two.
             _ if slips == 0 => name.contains('_') || key.contains(['_', '-']),
+            // Long enough for another ending: `iam_managed_policy`.
+            16.. => slips <= 3,
             10.. => slips <= 2 && !is_piece,
             9 => slips <= 1,
             _ => is_doubled(&typed, &meant) || is_swapped(&typed, &meant),
@@ -140,6 +174,16 @@ mod tests {
             ("spot_maxprice", "spot_max_price"),
             ("userdata", "user_data"),
             ("retryon", "retry_on"),
+            ("security_group", "security_groups"),
+            ("securitygroups", "security_groups"),
+            ("on_demand_bas", "on_demand_base"),
+            ("ondemand_base", "on_demand_base"),
+            ("spot_fallbck", "spot_fallback"),
+            ("volume_iop", "volume_iops"),
+            ("volume_troughput", "volume_throughput"),
+            ("iam_policyfile", "iam_policy_file"),
+            ("iam_managed_policy", "iam_managed_policies"),
+            ("iamrole", "iam_role"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Sure(meant)), "{key}");
         }
@@ -158,6 +202,15 @@ mod tests {
             ("commands", "command"),
             ("complete", "on_complete"),
             ("use_data", "user_data"),
+            ("iam_roles", "iam_role"),
+            ("AZ", "az"),
+            ("azs", "az"),
+            ("subnets", "subnet"),
+            ("subnet_id", "subnet"),
+            ("vpc_id", "vpc"),
+            ("VPC", "vpc"),
+            ("ami_ids", "ami"),
+            ("VolumeSize", "volume_size"),
         ] {
             assert_eq!(likeness(key), Some(Likeness::Maybe(meant)), "{key}");
         }
@@ -220,6 +273,36 @@ mod tests {
             "",
             "é",
             "array",
+            "zone",
+            "zones",
+            "subset",
+            "submit",
+            "aim",
+            "mai",
+            "am",
+            "pvc",
+            "za",
+            "a",
+            "z",
+            "jazz",
+            "volume",
+            "volumes",
+            "volume_mode",
+            "volume_time",
+            "column_type",
+            "column_size",
+            "iops",
+            "throughput",
+            "size",
+            "base",
+            "fallback",
+            "role",
+            "group",
+            "groups",
+            "image",
+            "image_id",
+            "policy_file",
+            "demand",
         ] {
             assert_eq!(likeness(key), None, "{key}");
         }

@@ -31,11 +31,19 @@ fn time_error(error: SpanError, origin: &Origin) -> SpecError {
     SpecErrorKind::Time { origin, error }.into()
 }
 
-pub(crate) fn instance_type(text: &str, origin: &Origin) -> Result<InstanceType, SpecError> {
+fn instance_type(text: &str, origin: &Origin) -> Result<InstanceType, SpecError> {
     text.parse().map_err(|error| {
         let origin = origin.clone();
         SpecErrorKind::InstanceType { origin, error }.into()
     })
+}
+
+/// The types of a list, in order of preference.
+pub(crate) fn instance_types(
+    texts: &[String],
+    origin: &Origin,
+) -> Result<Vec<InstanceType>, SpecError> {
+    crate::ec2_values::list(texts, origin, instance_type)
 }
 
 pub(crate) fn price(text: &str, origin: &Origin) -> Result<f64, SpecError> {

@@ -8,6 +8,7 @@ use spawn_core::exit_codes::ExitCodes;
 use spawn_core::instance_type::InstanceType;
 use spawn_core::max_failures::MaxFailures;
 
+use crate::ec2_settings::{Ec2Settings, without_overruled_grants};
 use crate::origin::{Origin, Sourced};
 use crate::policies::PolicyTemplate;
 use crate::spec::{OnComplete, Provider};
@@ -24,7 +25,8 @@ pub(crate) struct Settings {
     pub workers: Option<Sourced<u32>>,
     pub max_concurrent: Option<Sourced<u32>>,
     pub provider: Option<Sourced<Provider>>,
-    pub instance_type: Option<Sourced<InstanceType>>,
+    /// In order of preference; never empty.
+    pub instance_type: Option<Sourced<Vec<InstanceType>>>,
     pub region: Option<Sourced<String>>,
     pub spot: Option<Sourced<bool>>,
     pub spot_max_price: Option<Sourced<f64>>,
@@ -40,6 +42,7 @@ pub(crate) struct Settings {
     pub no_retry_on: Option<Sourced<ExitCodes>>,
     pub max_interruptions: Option<Sourced<u32>>,
     pub max_failures: Option<Sourced<MaxFailures>>,
+    pub ec2: Ec2Settings,
 }
 
 /// What to run, before it is read.
@@ -76,8 +79,9 @@ impl std::fmt::Display for Wait {
 
 impl Settings {
     /// Lays these over others. Variables and tags are merged by name; everything else that is
-    /// said here replaces what is said below.
+    /// said here replaces what is said below; a role replaces grants, and grants a role.
     pub fn over(self, below: Settings) -> Settings {
+        let below = without_overruled_grants(&self, below);
         Settings {
             name: self.name.or(below.name),
             program: self.program.or(below.program),
@@ -102,6 +106,7 @@ impl Settings {
             no_retry_on: self.no_retry_on.or(below.no_retry_on),
             max_interruptions: self.max_interruptions.or(below.max_interruptions),
             max_failures: self.max_failures.or(below.max_failures),
+            ec2: self.ec2.over(below.ec2),
         }
     }
 }
@@ -140,7 +145,9 @@ impl Settings {
         ];
         let env = self.env.iter().map(|given| &given.origin);
         let tags = self.tags.iter().map(|given| &given.origin);
-        single.into_iter().flatten().chain(env).chain(tags)
+        let ec2 = self.ec2.origins();
+        let single = single.into_iter().flatten();
+        single.chain(env).chain(tags).chain(ec2)
     }
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use spawn_core::instance_type::InstanceType;
 use spawn_core::tags::Tags;
 
 use crate::document::{Entry, Malformed, Node, Value};
+use crate::ec2_settings::{self, check_grants};
 use crate::error::{SpecError, SpecErrorKind};
 use crate::file_problem::FileProblem;
 use crate::origin::{FileOrigin, Origin, Sourced};
@@ -131,13 +133,11 @@ impl SettingsFile {
         &self,
         key: &'static str,
         entry: &Entry,
-    ) -> Result<Option<Sourced<spawn_core::instance_type::InstanceType>>, SpecError> {
-        self.value(
-            key,
-            entry,
-            "a name such as `c7i.large`",
-            read::instance_type,
-        )
+    ) -> Result<Option<Sourced<Vec<InstanceType>>>, SpecError> {
+        let texts = self.texts(entry, "a name such as `c7i.large`, or a list of them")?;
+        let origin = self.origin(key, entry.node.at);
+        let types = read::instance_types(&texts, &origin)?;
+        Ok(Some(Sourced::new(types, origin)))
     }
 }
 
@@ -163,10 +163,12 @@ impl<'f> FileSettings<'f> {
 
     pub fn finish(self) -> Result<Settings, SpecError> {
         let program = only(self.programs)?;
-        Ok(Settings {
+        let settings = Settings {
             program,
             ..self.settings
-        })
+        };
+        check_grants(&settings)?;
+        Ok(settings)
     }
 
     /// Reads the setting `key` from an entry that may spell it with `-`.
@@ -240,9 +242,42 @@ impl<'f> FileSettings<'f> {
                 let expected = "a count such as `10`, or a share such as `5%`";
                 settings.max_failures = file.value(key, entry, expected, read::parsed)?;
             }
-            _ => unreachable!("`{key}` is in the list of settings and is not read"),
+            "iam_policy_file" => {
+                let path = file.text(entry, "the path of a policy document in JSON")?;
+                let path = below(&file.base, path);
+                settings.ec2.iam_policy_file = Some(Sourced::new(path, origin));
+            }
+            _ => {
+                let texts = match expected_of_ec2(key) {
+                    (true, expected) => file.texts(entry, expected)?,
+                    (false, expected) => vec![file.text(entry, expected)?.to_owned()],
+                };
+                ec2_settings::set(&mut settings.ec2, key, &texts, origin)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Whether a setting of EC2 may be a list, and what it is to be.
+fn expected_of_ec2(key: &str) -> (bool, &'static str) {
+    match key {
+        "subnet" => (
+            true,
+            "an id such as `subnet-0a1b2c3d4e5f67890`, or a list of them",
+        ),
+        "security_groups" => (
+            true,
+            "an id such as `sg-0a1b2c3d4e5f67890`, or a list of them",
+        ),
+        "az" => (true, "a zone such as `eu-west-1a`, or a list of them"),
+        "iam_managed_policies" => (true, "a list such as `[AmazonS3ReadOnlyAccess]`"),
+        "spot_fallback" => (false, A_TIME),
+        "vpc" => (false, "an id such as `vpc-0a1b2c3d4e5f67890`"),
+        "ami" => (false, "an id such as `ami-0a1b2c3d4e5f67890`"),
+        "volume_type" => (false, "a type such as `gp3`"),
+        "iam_role" => (false, "the name of a role"),
+        _ => (false, A_NUMBER),
     }
 }
 

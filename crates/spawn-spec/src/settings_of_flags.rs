@@ -1,5 +1,6 @@
 //! What the flags say.
 
+use crate::ec2_settings::{self, Ec2Settings, check_grants};
 use crate::error::{SpecError, SpecErrorKind};
 use crate::flags::LaunchArgs;
 use crate::origin::{COMMAND, Origin, Sourced};
@@ -11,7 +12,7 @@ use crate::settings::{ProgramGiven, Settings};
 pub(crate) fn settings(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Settings, SpecError> {
     let tags = Origin::Flag("--tags");
     let tag_list = read::tags(&args.tags, &tags)?;
-    Ok(Settings {
+    let settings = Settings {
         provider: provider(args, ctx)?,
         program: program(args)?,
         name: text("--name", &args.name, crate::name::check)?,
@@ -27,7 +28,14 @@ pub(crate) fn settings(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Setting
         },
         workers: count("--workers", args.workers)?,
         max_concurrent: count("--max-concurrent", args.max_concurrent)?,
-        instance_type: text("--instance-type", &args.instance_type, read::instance_type)?,
+        instance_type: match args.instance_type.is_empty() {
+            true => None,
+            false => {
+                let origin = Origin::Flag("--instance-type");
+                let types = read::instance_types(&args.instance_type, &origin)?;
+                Some(Sourced::new(types, origin))
+            }
+        },
         region: text("--region", &args.region, read::region)?,
         spot: match (args.spot, args.no_spot) {
             (true, _) => Some(Sourced::new(true, Origin::Flag("--spot"))),
@@ -49,7 +57,62 @@ pub(crate) fn settings(args: &LaunchArgs, ctx: &LaunchContext) -> Result<Setting
         no_retry_on: text("--no-retry-on", &args.no_retry_on, read::parsed)?,
         max_interruptions: flag("--max-interruptions", args.max_interruptions),
         max_failures: text("--max-failures", &args.max_failures, read::parsed)?,
-    })
+        ec2: ec2(args)?,
+    };
+    check_grants(&settings)?;
+    Ok(settings)
+}
+
+fn ec2(args: &LaunchArgs) -> Result<Ec2Settings, SpecError> {
+    fn one(given: Option<impl ToString>) -> Vec<String> {
+        given.iter().map(ToString::to_string).collect()
+    }
+    let mut settings = Ec2Settings {
+        iam_policy_file: flag("--iam-policy-file", args.iam_policy_file.clone()),
+        ..Ec2Settings::default()
+    };
+    let ec2 = &args.ec2;
+    let managed = &args.iam_managed_policies;
+    for (key, flag, texts) in [
+        (
+            "on_demand_base",
+            "--on-demand-base",
+            &one(ec2.on_demand_base),
+        ),
+        (
+            "spot_fallback",
+            "--spot-fallback",
+            &one(ec2.spot_fallback.as_ref()),
+        ),
+        ("vpc", "--vpc", &one(ec2.vpc.as_ref())),
+        ("subnet", "--subnet", &ec2.subnet),
+        ("security_groups", "--security-groups", &ec2.security_groups),
+        ("az", "--az", &ec2.az),
+        ("ami", "--ami", &one(ec2.ami.as_ref())),
+        (
+            "volume_size",
+            "--volume-size",
+            &one(ec2.volume_size.as_ref()),
+        ),
+        (
+            "volume_type",
+            "--volume-type",
+            &one(ec2.volume_type.as_ref()),
+        ),
+        ("volume_iops", "--volume-iops", &one(ec2.volume_iops)),
+        (
+            "volume_throughput",
+            "--volume-throughput",
+            &one(ec2.volume_throughput),
+        ),
+        ("iam_managed_policies", "--iam-managed-policies", managed),
+        ("iam_role", "--iam-role", &one(args.iam_role.as_ref())),
+    ] {
+        if !texts.is_empty() {
+            ec2_settings::set(&mut settings, key, texts, Origin::Flag(flag))?;
+        }
+    }
+    Ok(settings)
 }
 
 fn flag<T>(name: &'static str, value: Option<T>) -> Option<Sourced<T>> {

@@ -19,6 +19,9 @@ fn project(files: &[(&str, &str)]) -> Place {
     place
 }
 
+const POLICY: &str =
+    r#"{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}"#;
+
 const USER: &str = "home/.config/spawn/config.toml";
 
 #[test]
@@ -62,7 +65,7 @@ fn the_strongest_source_wins() {
             "1 worker instead of 2: there are no more tasks",
         ]
     );
-    assert_eq!(found.local_unused, ["spot", "region", "tags", "iam_policy"]);
+    assert_eq!(found.unused, ["spot", "region", "tags", "iam_policy"]);
 
     let found = place
         .launch("--param-file p.yaml --env A=flag --no-spot -- ls")
@@ -71,10 +74,7 @@ fn the_strongest_source_wins() {
     assert_eq!(env(&found), ["A=flag", "B=project", "C=file"]);
     assert!(!found.spec.spot);
     place.env.insert("SPAWN_PROVIDER".into(), "ec2".into());
-    assert_eq!(
-        place.refusal("-- ls"),
-        "the ec2 provider is not part of this build; use `--provider local`"
-    );
+    assert_eq!(place.launch("-- ls").unwrap().provider, Provider::Ec2);
 }
 
 #[test]
@@ -250,6 +250,9 @@ fn every_setting_is_shown_with_its_origin() {
             "include - (default)",
             "env.MODEL large (~/.config/spawn/config.toml:5)",
             "iam_policy - (default)",
+            "iam_policy_file - (default)",
+            "iam_managed_policies - (default)",
+            "iam_role - (default)",
             "workers - (default)",
             "max_concurrent - (default)",
             "provider local (SPAWN_PROVIDER)",
@@ -257,6 +260,17 @@ fn every_setting_is_shown_with_its_origin() {
             "region eu-west-1 (~/.config/spawn/config.toml:2)",
             "spot true (../spawn.toml:3)",
             "spot_max_price - (default)",
+            "on_demand_base 0 (default)",
+            "spot_fallback - (default)",
+            "vpc - (default)",
+            "subnet - (default)",
+            "security_groups - (default)",
+            "az - (default)",
+            "ami - (default)",
+            "volume_size - (default)",
+            "volume_type gp3 (default)",
+            "volume_iops - (default)",
+            "volume_throughput - (default)",
             "tags.x y (../spawn.toml:4)",
             "on_complete terminate (default)",
             "ttl 4h (../spawn.toml:2)",
@@ -324,13 +338,26 @@ name = "all"
 command = ["ls"]
 include = ["a.txt"]
 iam_policy = "s3:ReadOnly"
+iam_policy_file = "policy.json"
+iam_managed_policies = ["AmazonS3ReadOnlyAccess"]
 workers = 1
 max_concurrent = 1
 provider = "local"
-instance_type = "c7i.large"
+instance_type = ["c7i.large", "c6i.large"]
 region = "eu-west-1"
 spot = true
 spot_max_price = 0.05
+on_demand_base = 2
+spot_fallback = "15m"
+vpc = "vpc-0a1b2c3d"
+subnet = ["subnet-0a1b2c3d", "subnet-0b1b2c3d"]
+security_groups = "sg-0a1b2c3d,sg-0b1b2c3d"
+az = ["eu-west-1a"]
+ami = "ami-0a1b2c3d"
+volume_size = 100
+volume_type = "gp3"
+volume_iops = 4000
+volume_throughput = 1000
 on_complete = "stop"
 ttl = "1h"
 timeout = "1m"
@@ -347,6 +374,7 @@ tags = "x=1,y=2"
     let place = project(&[
         ("home/project/deep/spawn.toml", text),
         ("home/project/deep/a.txt", "a"),
+        ("home/project/deep/policy.json", POLICY),
     ]);
     let found = place.launch("").unwrap();
     let mut keys: Vec<&str> = text
@@ -362,7 +390,12 @@ tags = "x=1,y=2"
     );
     assert_eq!(found.spec.env[1].0, "HOME");
     let flags = "--name all --include a.txt --iam-policy s3:ReadOnly --workers 1 --max-concurrent 1 \
-        --provider local --instance-type c7i.large --region eu-west-1 --spot --spot-max-price 0.05 \
+        --provider local --instance-type c7i.large,c6i.large --region eu-west-1 --spot \
+        --spot-max-price 0.05 --iam-policy-file policy.json --on-demand-base 2 --spot-fallback 15m \
+        --iam-managed-policies AmazonS3ReadOnlyAccess --vpc vpc-0a1b2c3d --az eu-west-1a \
+        --subnet subnet-0a1b2c3d,subnet-0b1b2c3d --security-groups sg-0a1b2c3d,sg-0b1b2c3d \
+        --ami ami-0a1b2c3d --volume-size 100 --volume-type gp3 --volume-iops 4000 \
+        --volume-throughput 1000 \
         --on-complete stop --ttl 1h --timeout 1m --retries 1 --backoff 1s --backoff-max 2s \
         --retry-on 75,100-110 --no-retry-on 101 --max-interruptions 3 --max-failures 5% --env A=1 \
         --env HOME --tags x=1,y=2 -- ls";
@@ -371,7 +404,7 @@ tags = "x=1,y=2"
     for setting in shown {
         let is_given = setting.origin.starts_with("spawn.toml:") && setting.value.is_some();
         assert!(
-            is_given || setting.key.starts_with("user_data"),
+            is_given || setting.key.starts_with("user_data") || setting.key == "iam_role",
             "{setting:?}"
         );
     }

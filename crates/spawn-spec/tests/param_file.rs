@@ -72,7 +72,7 @@ fn the_documented_files_work_as_written() {
         assert_eq!(found.spec.ttl_ms, ttl * 3_600_000);
         assert_eq!(found.spec.instance_type.unwrap().as_str(), instance_type);
         assert!(found.spec.spot && found.spec.has_rows && found.spec.lanes.is_empty());
-        assert_eq!(found.local_unused, ["spot"]);
+        assert_eq!(found.unused, ["spot"]);
         assert_eq!(found.rows[1].name.as_deref(), Some(&*format!("{name}-002")));
         assert_eq!(
             vars(&found.rows[0]),
@@ -478,7 +478,7 @@ params:
     assert_eq!(found.spec.ttl_ms, 4 * 3_600_000);
     let timeouts: Vec<_> = found.rows.iter().map(|row| row.timeout_ms).collect();
     assert_eq!(timeouts, [None, None, None, Some(600_000), None, None]);
-    assert_eq!(found.local_unused, ["spot", "spot_max_price"]);
+    assert_eq!(found.unused, ["spot", "spot_max_price"]);
 
     // A flag is above the file, rows included.
     let place = Place::with(&[("p.yaml", text)]);

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
 use spawn_spec::{
-    LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, SpecError, resolve,
+    Ec2Args, LaunchArgs, LaunchContext, LaunchSpec, OnComplete, Program, Provider, SpecError,
+    resolve,
 };
 
 use place::Place;
@@ -42,7 +43,7 @@ fn a_documented_launch_becomes_a_spec() {
     assert_eq!(found.script.as_deref(), Some(WORKER.as_bytes()));
     assert_eq!(found.notes, ["ships process.py (9 B)"]);
     assert_eq!(found.warnings, Vec::<String>::new());
-    assert_eq!(found.local_unused, ["--iam-policy"]);
+    assert_eq!(found.unused, ["--iam-policy"]);
     assert_eq!(found.buckets, ["my-bucket"]);
     assert_eq!(found.tools, ["aws", "python"]);
 }
@@ -62,7 +63,7 @@ fn what_is_not_given_has_a_default() {
         (None, None, None)
     );
     assert_eq!(found.provider, Provider::Local);
-    assert_eq!(found.local_unused, Vec::<&str>::new());
+    assert_eq!(found.unused, Vec::<&str>::new());
 }
 
 #[test]
@@ -129,10 +130,6 @@ fn each_refusal_of_flags_is_one_line() {
         (
             "--name a/b -- ls",
             "`--name`: `a/b` is not a name; expected 1 to 64 letters, digits, `.`, `_` or `-`",
-        ),
-        (
-            "--provider ec2 -- ls",
-            "the ec2 provider is not part of this build; use `--provider local`",
         ),
         ("--user-data @no.sh", "`no.sh`: no such file"),
         ("--user-data @.", "`.`: is a directory; expected a script"),
@@ -215,11 +212,8 @@ fn the_provider_comes_from_the_flag_then_the_environment() {
         ("local", "-- ls", Ok(Provider::Local)),
         ("", "-- ls", Ok(Provider::Local)),
         ("ec2", "--provider local -- ls", Ok(Provider::Local)),
-        (
-            "ec2",
-            "-- ls",
-            Err("the ec2 provider is not part of this build; use `--provider local`"),
-        ),
+        ("ec2", "-- ls", Ok(Provider::Ec2)),
+        ("local", "--provider ec2 -- ls", Ok(Provider::Ec2)),
         (
             "gcp",
             "-- ls",
@@ -373,7 +367,7 @@ fn flags_that_local_only_records_are_listed() {
         )
         .unwrap();
     assert_eq!(
-        found.local_unused,
+        found.unused,
         [
             "--instance-type",
             "--spot",
@@ -403,15 +397,33 @@ fn stored_specs_open() {
     assert_eq!(least.on_complete, OnComplete::Terminate);
 }
 
+const ROWS: &str =
+    "params: [{x: 1}, {x: 2, instance_type: m7i.large, spot: true, spot_max_price: 0.05}]\n";
+const ROWS_LINE: &str = "--param-file rows.yaml --name genome --retries 3 --backoff 1s --backoff-max 1m \
+    --retry-on 75,100-110 --no-retry-on 101 --max-interruptions 5 --max-failures 5%";
+
+/// Before there was anything to ask of EC2.
+#[test]
+fn stored_specs_with_rows_open() {
+    let place = Place::with(&[("rows.yaml", ROWS)]);
+    let now = place.launch(&format!("{ROWS_LINE} -- ls")).unwrap().spec;
+    let stored: LaunchSpec = serde_json::from_str(include_str!("launch_spec_v2.json")).unwrap();
+    assert_eq!(stored, now);
+}
+
 #[test]
 fn a_spec_is_stored_as_it_was() {
-    let rows =
-        "params: [{x: 1}, {x: 2, instance_type: m7i.large, spot: true, spot_max_price: 0.05}]\n";
-    let place = Place::with(&[("rows.yaml", rows)]);
-    let line = "--param-file rows.yaml --name genome --retries 3 --backoff 1s --backoff-max 1m \
-        --retry-on 75,100-110 --no-retry-on 101 --max-interruptions 5 --max-failures 5% -- ls";
-    let now = place.launch(line).unwrap().spec;
-    let stored = include_str!("launch_spec_v2.json");
+    let rows = ROWS.replace("m7i.large", "[m7i.large, m6i.large]");
+    let policy = r#"{"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}"#;
+    let place = Place::with(&[("rows.yaml", &rows), ("policy.json", policy)]);
+    let ec2 = "--provider ec2 --on-demand-base 2 --spot-fallback 15m --vpc vpc-0a1b2c3d \
+        --subnet subnet-0a1b2c3d,subnet-0b1b2c3d --security-groups sg-0a1b2c3d --az eu-west-1a \
+        --ami ami-0a1b2c3d --volume-size 100 --volume-type io2 --volume-iops 500 \
+        --iam-policy-file policy.json --iam-managed-policies AmazonS3ReadOnlyAccess";
+    let now = place.launch(&format!("{ROWS_LINE} {ec2} -- ls")).unwrap();
+    assert_eq!(now.unused, Vec::<&str>::new());
+    let now = now.spec;
+    let stored = include_str!("launch_spec_v3.json");
     let json = serde_json::to_string_pretty(&now).unwrap();
     assert_eq!(json.trim(), stored.trim());
     assert_eq!(serde_json::from_str::<LaunchSpec>(stored).unwrap(), now);
@@ -436,14 +448,23 @@ proptest! {
         ] {
             let _ = place.resolve(&args);
         }
+        let none = Ec2Args::default();
         let ls = LaunchArgs { command: vec!["ls".into(), text.clone()], ..LaunchArgs::default() };
         for args in [
             LaunchArgs { array: one.clone(), ..ls.clone() },
             LaunchArgs { ttl: one.clone(), ..ls.clone() },
             LaunchArgs { name: one.clone(), ..ls.clone() },
             LaunchArgs { region: one.clone(), ..ls.clone() },
-            LaunchArgs { instance_type: one.clone(), ..ls.clone() },
+            LaunchArgs { instance_type: many.clone(), ..ls.clone() },
             LaunchArgs { spot: true, spot_max_price: one.clone(), ..ls.clone() },
+            LaunchArgs { iam_managed_policies: many.clone(), ..ls.clone() },
+            LaunchArgs { iam_policy_file: Some(text.clone().into()), ..ls.clone() },
+            LaunchArgs { iam_role: one.clone(), ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { vpc: one.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { subnet: many.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { az: many.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { volume_size: one.clone(), ..none.clone() }, ..ls.clone() },
+            LaunchArgs { ec2: Ec2Args { volume_type: one.clone(), ..none }, ..ls.clone() },
             LaunchArgs { env: many.clone(), ..ls.clone() },
             LaunchArgs { tags: many.clone(), ..ls.clone() },
             LaunchArgs { iam_policy: many, ..ls.clone() },

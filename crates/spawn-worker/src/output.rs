@@ -14,11 +14,27 @@ use spawn_ports::ledger::AgentId;
 use spawn_ports::objects::{ObjectError, Objects};
 
 /// The longest piece, in bytes.
-const LONGEST: u64 = 8 << 20;
+pub const LONGEST: u64 = 8 << 20;
 
 /// The start of the names of one agent's pieces.
 pub fn prefix(array: &ArrayId, agent: AgentId) -> String {
     format!("arrays/{}/logs/{}/", array.as_str(), agent.0)
+}
+
+/// The start of the names of all agents' pieces.
+pub fn logs_prefix(array: &ArrayId) -> String {
+    format!("arrays/{}/logs/", array.as_str())
+}
+
+/// The name of the piece of one agent's log that begins at byte `begins`.
+pub fn piece(array: &ArrayId, agent: AgentId, begins: u64) -> String {
+    format!("{}{begins:020}", prefix(array, agent))
+}
+
+/// The agent and the first byte that a piece's name says.
+pub fn parse_piece(array: &ArrayId, name: &str) -> Option<(AgentId, u64)> {
+    let (agent, begins) = name.strip_prefix(&logs_prefix(array))?.split_once('/')?;
+    Some((AgentId(agent.parse().ok()?), begins.parse().ok()?))
 }
 
 /// Carries one agent's log.

@@ -154,8 +154,10 @@ impl CliError {
                 LaunchError::Aws(e) => aws_exit_code(e),
                 _ => 1,
             },
-            CliError::Desk(DeskError::Aws(e)) => aws_exit_code(e),
-            CliError::Desk(_) | CliError::Ec2 { .. } => 1,
+            CliError::Desk(e) if e.is_not_found() => 3,
+            CliError::Desk(e) if e.is_denied() => 4,
+            CliError::Desk(e) => e.aws().map_or(1, aws_exit_code),
+            CliError::Ec2 { .. } => 1,
             CliError::NoArray { .. }
             | CliError::NoArrayHere { .. }
             | CliError::ManyArrays { .. }
@@ -193,7 +195,8 @@ impl CliError {
                 "`spawn launch --resume {id}` goes on, `spawn cleanup {id}` removes what was made"
             )),
             CliError::Ec2 { hint, .. } => hint.clone(),
-            CliError::Aws(e) | CliError::Desk(DeskError::Aws(e)) => aws_hint(e),
+            CliError::Aws(e) => aws_hint(e),
+            CliError::Desk(e) => e.aws().and_then(aws_hint),
             CliError::ManyArrays { .. } => Some("type more of the id".to_owned()),
             CliError::NoWorker { .. } => Some(
                 "`spawn status ID` shows an array's workers; `--task INDEX` names one by its task"

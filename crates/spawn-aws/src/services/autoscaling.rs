@@ -287,6 +287,25 @@ pub fn describe_groups_with_tag(client: &Client, key: &str) -> Result<Vec<Group>
     Ok(found)
 }
 
+/// `DescribeAutoScalingGroups` that have this tag with this value.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn describe_groups_tagged(
+    client: &Client,
+    key: &str,
+    value: &str,
+) -> Result<Vec<Group>, AwsError> {
+    let mut found = Vec::new();
+    let filter = json!([{ "Name": format!("tag:{key}"), "Values": [value] }]);
+    groups(
+        client,
+        json!({ "Filters": filter, "MaxRecords": 100 }),
+        &mut found,
+    )?;
+    Ok(found)
+}
+
 fn groups(
     client: &Client,
     request: serde_json::Value,

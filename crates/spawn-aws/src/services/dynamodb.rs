@@ -400,6 +400,19 @@ pub fn describe_table(client: &Client, table: &str) -> Result<Option<Value>, Aws
     }
 }
 
+/// `DeleteTable`; whether it was there. [`ErrorKind::Conflict`]: it is being made or changed.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn delete_table(client: &Client, table: &str) -> Result<bool, AwsError> {
+    let request = json!({ "TableName": table });
+    match call(client, "DeleteTable", Safety::Repeatable, &request) {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// `UpdateTimeToLive`: items go some time after the seconds since 1970 in `attribute`.
 ///
 /// # Errors

@@ -267,6 +267,40 @@ pub struct Simulated {
     pub eval_decision: String,
 }
 
+/// `ListRoles`, all pages: the names of those that begin with `prefix`.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn list_role_names(client: &Client, prefix: &str) -> Result<Vec<String>, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Listed {
+        role_name: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default, deserialize_with = "items")]
+        roles: Vec<Listed>,
+        #[serde(default)]
+        is_truncated: bool,
+        marker: Option<String>,
+    }
+    let operation = "ListRoles";
+    let mut found = Vec::new();
+    pages(
+        |marker| {
+            let request = json!({ "Marker": marker });
+            let answer: Answer = query_result_call(client, API, operation, Safety::Read, &request)?;
+            let names = answer.roles.into_iter().map(|role| role.role_name);
+            found.extend(names.filter(|name| name.starts_with(prefix)));
+            Ok(answer.marker.filter(|_| answer.is_truncated))
+        },
+        || repeated(&IAM, operation),
+    )?;
+    Ok(found)
+}
+
 /// `SimulatePrincipalPolicy` of a user or role on all resources, all pages. Policies of the
 /// organization count only as far as AWS simulates them. [`ErrorKind::Denied`]: the caller may not
 /// ask, which says nothing of the actions.

@@ -88,7 +88,14 @@ pub fn create_schedule(client: &Client, schedule: &OneTimeSchedule) -> Result<St
     struct Answer {
         schedule_arn: String,
     }
-    let body = Body {
+    let body = body(client, schedule);
+    let mut call = Call::new(&SCHEDULER, "CreateSchedule", Safety::Repeatable);
+    call.path = path(&schedule.name);
+    rest_json::<Answer>(client, call, Some(&body)).map(|a| a.schedule_arn)
+}
+
+fn body<'a>(client: &Client, schedule: &'a OneTimeSchedule) -> Body<'a> {
+    Body {
         client_token: new_token(client.clock()),
         schedule_expression: format!("at({})", schedule.at),
         schedule_expression_timezone: "UTC",
@@ -101,10 +108,76 @@ pub fn create_schedule(client: &Client, schedule: &OneTimeSchedule) -> Result<St
         },
         group_name: schedule.group.as_deref(),
         description: schedule.description.as_deref(),
-    };
-    let mut call = Call::new(&SCHEDULER, "CreateSchedule", Safety::Repeatable);
+    }
+}
+
+/// `UpdateSchedule`: replaces all of a schedule. [`ErrorKind::NotFound`]: it has run, or was deleted.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn update_schedule(client: &Client, schedule: &OneTimeSchedule) -> Result<(), AwsError> {
+    let mut call = Call::new(&SCHEDULER, "UpdateSchedule", Safety::Repeatable);
+    call.method = Method::Put;
     call.path = path(&schedule.name);
-    rest_json::<Answer>(client, call, Some(&body)).map(|a| a.schedule_arn)
+    let body = body(client, schedule);
+    rest_json::<serde_json::Value>(client, call, Some(&body)).map(drop)
+}
+
+/// `GetSchedule`; nothing if it is not there, for one because it has run.
+///
+/// # Errors
+/// See [`AwsError`]; [`ErrorKind::Malformed`] if it is no one-time schedule.
+pub fn get_schedule(
+    client: &Client,
+    name: &str,
+    group: Option<&str>,
+) -> Result<Option<OneTimeSchedule>, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Aim {
+        arn: String,
+        role_arn: String,
+        #[serde(default)]
+        input: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        name: String,
+        group_name: Option<String>,
+        schedule_expression: String,
+        target: Aim,
+        description: Option<String>,
+    }
+    let operation = "GetSchedule";
+    let mut call = Call::new(&SCHEDULER, operation, Safety::Read);
+    call.method = Method::Get;
+    call.path = path(name);
+    call.query
+        .extend(group.map(|g| ("groupName".to_owned(), g.to_owned())));
+    let found: Answer = match rest_json(client, call, None::<&()>) {
+        Ok(found) => found,
+        Err(e) if e.kind == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let expression = &found.schedule_expression;
+    let at = expression
+        .strip_prefix("at(")
+        .and_then(|at| at.strip_suffix(')'));
+    let Some(at) = at.map(str::to_owned) else {
+        let message = format!("the schedule `{name}` is not for one time: {expression}");
+        let kind = ErrorKind::Malformed;
+        return Err(AwsError::new(SCHEDULER.name, operation, kind, message));
+    };
+    Ok(Some(OneTimeSchedule {
+        name: found.name,
+        group: found.group_name,
+        at,
+        target: found.target.arn,
+        role_arn: found.target.role_arn,
+        input: found.target.input,
+        description: found.description,
+    }))
 }
 
 /// `DeleteSchedule`; whether it was there.

@@ -2,10 +2,11 @@
 //!
 //! `schema` says what the table holds, `keys` where, `rows` and `hot` how; `items` writes
 //! DynamoDB's JSON and `wire` sends it. `claims`, `settle`, `ends`, `transitions` and
-//! `reopen` change, `reads` and `waiting` read. What a transition means is decided in `spawn_core`.
+//! `reopen` change, `reads`, `glance` and `waiting` read. What a transition means is decided in `spawn_core`.
 
 mod claims;
 mod ends;
+mod glance;
 mod hot;
 mod items;
 mod keys;

@@ -14,7 +14,7 @@ use super::hot::{Frame, Head, Hot, Live};
 use super::items::{Item, Read, from_json};
 use super::rows::{StoredTask, state_codes};
 use super::wire::Search;
-use super::{DynamoLedger, Fail, keys};
+use super::{DynamoLedger, Fail, glance, keys};
 use crate::DynamoApi;
 
 /// How often counts are read again that contradict each other.
@@ -134,11 +134,7 @@ impl<A: DynamoApi> DynamoLedger<A> {
     pub(super) fn listed(&mut self, search: &Search) -> Result<Vec<ArrayRecord>, Fail> {
         let mut records = Vec::new();
         for found in self.wire.find(search)? {
-            let pk = found.need_str("pk")?;
-            let id = pk.split('/').next().unwrap_or(pk);
-            let id: ArrayId = id
-                .parse()
-                .map_err(|e| Fail::Broken(format!("an array's key is no id: {e}")))?;
+            let id = glance::id_of(found.need_str("pk")?)?;
             records.extend(self.read_array(&id)?);
         }
         Ok(records)

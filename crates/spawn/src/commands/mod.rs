@@ -1,9 +1,12 @@
 //! What each command does, one file each.
 
 pub mod cancel;
+pub mod cleanup;
 pub mod completion;
 pub mod config;
 mod confirm;
+pub mod connect;
+pub mod doctor;
 pub mod env;
 pub mod explain;
 pub mod extend;
@@ -13,6 +16,7 @@ pub mod list;
 pub mod local;
 pub mod logs;
 pub mod man;
+pub mod orphans;
 pub mod retry;
 pub mod status;
 pub mod tasks;
@@ -60,6 +64,10 @@ pub fn run(command: Command, output: &Output) -> Result<Exit, CliError> {
         Command::Interrupt(args) => interrupt::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Terminate(args) => terminate::run(&args, output),
+        Command::Connect(args) => connect::run(&args, output),
+        Command::Doctor(args) => doctor::run(&args, output),
+        Command::Orphans(args) => orphans::run(&args, output),
+        Command::Cleanup(args) => cleanup::run(&args, output),
         Command::Env(args) => env::run(&args, output),
         Command::Config(args) => config::run(&args, output),
         Command::Local(args) => local::run(&args, output),

@@ -1,6 +1,6 @@
 //! An array: its tasks by state, its workers, its failures.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use spawn_core::array_id::ArrayId;
 use spawn_core::counts::{ArrayState, Counts, eta_seconds};
 use spawn_core::failure_groups::{CallGroup, FailureGroup};
@@ -41,6 +41,11 @@ pub struct ArrayLine {
     pub array_id: ArrayId,
     /// Its name.
     pub name: String,
+    /// Where its workers come from: `local` or `ec2`.
+    pub provider: &'static str,
+    /// The AWS region it runs in, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
     /// Its state, as one word.
     pub state: ArrayState,
     /// Its tasks by state.
@@ -62,9 +67,12 @@ pub struct ArrayLine {
 impl ArrayLine {
     /// A record of the ledger, read.
     pub fn new(record: &ArrayRecord) -> ArrayLine {
+        let region = region(record);
         ArrayLine {
             array_id: record.submitted.id.clone(),
             name: record.submitted.name.clone(),
+            provider: if region.is_some() { "ec2" } else { "local" },
+            region,
             state: ArrayState::of(&record.counts, record.intent),
             counts: CountsView(record.counts),
             interrupted: record.interrupted,
@@ -81,6 +89,20 @@ impl ArrayLine {
         let started = self.started_at?;
         Some(self.ended_at.unwrap_or(now).seconds_since(started))
     }
+}
+
+/// The region in which an array's machines were made, if they are not this one.
+fn region(record: &ArrayRecord) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Placed {
+        machines: Option<Machines>,
+    }
+    #[derive(Deserialize)]
+    struct Machines {
+        region: String,
+    }
+    let placed: Placed = serde_json::from_str(&record.submitted.spec).ok()?;
+    placed.machines.map(|machines| machines.region)
 }
 
 /// One array as it stands.

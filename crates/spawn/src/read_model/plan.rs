@@ -37,8 +37,10 @@ pub struct PlanView {
     pub ttl_seconds: f64,
     /// The longest one attempt runs, in seconds.
     pub timeout_seconds: Option<f64>,
-    /// The EC2 instance type.
+    /// The EC2 instance type; where there are several that do, the one that is preferred.
     pub instance_type: Option<InstanceType>,
+    /// Instance types that do as well, in order of preference.
+    pub other_types: Vec<InstanceType>,
     /// Whether to use spot capacity.
     pub spot: bool,
     /// What becomes of a machine that has no more tasks.
@@ -65,8 +67,10 @@ pub struct KindView {
     pub indices: IndexSet,
     /// How many these are.
     pub tasks: u64,
-    /// The EC2 instance type.
+    /// The EC2 instance type; where there are several that do, the one that is preferred.
     pub instance_type: Option<InstanceType>,
+    /// Instance types that do as well, in order of preference.
+    pub other_types: Vec<InstanceType>,
     /// Whether it is spot capacity.
     pub spot: bool,
     /// The longest one of its workers lives, in seconds.
@@ -79,6 +83,7 @@ impl KindView {
             indices: lane.indices.clone(),
             tasks: lane.indices.len(),
             instance_type: lane.instance_type.clone(),
+            other_types: lane.other_types.clone(),
             spot: lane.spot,
             ttl_seconds: lane.ttl_ms as f64 / 1000.0,
         }
@@ -86,8 +91,8 @@ impl KindView {
 
     /// `m7i.2xlarge, spot, 4h at most`.
     pub fn summary(&self) -> String {
-        let instance_type = self.instance_type.as_ref().map(ToString::to_string);
-        let mut text = instance_type.unwrap_or_else(|| "any machine".to_owned());
+        let types = types(self.instance_type.as_ref(), &self.other_types);
+        let mut text = types.unwrap_or_else(|| "any machine".to_owned());
         if self.spot {
             text.push_str(", spot");
         }
@@ -124,13 +129,14 @@ impl PlanView {
             ttl_seconds: spec.ttl_ms as f64 / 1000.0,
             timeout_seconds: spec.timeout_ms.map(|ms| ms as f64 / 1000.0),
             instance_type: spec.instance_type.clone(),
+            other_types: spec.other_types.clone(),
             spot: spec.spot,
             on_complete: spec.on_complete,
             retries: spec.budgets.clone(),
             max_failures: spec.max_failures,
             has_rows: spec.has_rows,
             kinds: spec.lanes.iter().map(KindView::new).collect(),
-            recorded_only: resolved.local_unused.clone(),
+            recorded_only: resolved.unused.clone(),
             steps: Vec::new(),
         }
     }
@@ -144,6 +150,11 @@ impl PlanView {
             counted(self.workers, "worker"),
             self.ttl(),
         )
+    }
+
+    /// `c7i.large, else c6i.large or m7i.large`, if there is a type.
+    pub fn types(&self) -> Option<String> {
+        types(self.instance_type.as_ref(), &self.other_types)
     }
 
     /// `--ttl`, as its user types it.
@@ -167,6 +178,14 @@ fn workers(resolved: &Resolved) -> u64 {
     };
     let asked = spec.workers.into_iter().chain(most).min();
     asked.map_or(tasks, |most| u64::from(most).min(tasks))
+}
+
+fn types(first: Option<&InstanceType>, others: &[InstanceType]) -> Option<String> {
+    let others: Vec<&str> = others.iter().map(InstanceType::as_str).collect();
+    first.map(|first| match others.as_slice() {
+        [] => first.to_string(),
+        others => format!("{first}, else {}", others.join(" or ")),
+    })
 }
 
 fn shown(seconds: f64) -> String {

@@ -32,9 +32,9 @@ pub fn write_plan(out: &mut impl Write, plan: &PlanView, style: Style) -> io::Re
         Some(most) => writeln!(out, ", {} at a time", counted(most.into(), "task"))?,
         None => writeln!(out)?,
     }
-    if let (Some(instance_type), true) = (&plan.instance_type, plan.kinds.is_empty()) {
+    if let (Some(types), true) = (plan.types(), plan.kinds.is_empty()) {
         let spot = if plan.spot { ", spot" } else { "" };
-        writeln!(out, "           on {instance_type}{spot}")?;
+        writeln!(out, "           on {types}{spot}")?;
     }
     write!(out, "  limits   {} in all", plan.ttl())?;
     match plan.timeout() {

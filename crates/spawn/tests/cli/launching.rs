@@ -116,6 +116,49 @@ fn a_dry_run_tells_everything_and_starts_nothing() {
 }
 
 #[test]
+fn a_dry_run_shows_all_types_of_machine() {
+    let world = World::new();
+    let types = "c7i.large,c6i.large,m7i.large";
+    let one = [
+        "launch",
+        "--dry-run",
+        "--spot",
+        "--instance-type",
+        types,
+        "--",
+        "ls",
+    ];
+    let text = world.run(one).expect_code(0);
+    let shown = "on c7i.large, else c6i.large or m7i.large, spot\n";
+    assert!(text.out().contains(shown), "no `{shown}` in\n{text}");
+    let plan = world.json(one);
+    assert_eq!(plan["instance_type"], "c7i.large");
+    assert_eq!(plan["other_types"][1], "m7i.large");
+
+    world.write(
+        "rows.csv",
+        format!("x,instance_type\n1,\"{types}\"\n2,t3.nano\n3,\"{types}\"\n"),
+    );
+    let rows = [
+        "launch",
+        "--dry-run",
+        "--param-file",
+        "rows.csv",
+        "--",
+        "ls",
+    ];
+    let text = world.run(rows).expect_code(0);
+    for shown in [
+        "2 tasks on c7i.large, else c6i.large or m7i.large, 1d at most\n",
+        "1 task on t3.nano, 1d at most\n",
+    ] {
+        assert!(text.out().contains(shown), "no `{shown}` in\n{text}");
+    }
+    let plan = world.json(rows);
+    assert_eq!(plan["kinds"][0]["other_types"][0], "c6i.large");
+}
+
+#[test]
 fn scripts_and_files_are_shipped_as_they_are() {
     let world = World::new();
     world.write("data/in.txt", "payload\n");
@@ -164,9 +207,11 @@ fn notes_and_warnings_go_to_standard_error() {
     let mut launch = world.spawn([
         "launch",
         "--instance-type",
-        "c7i.large",
+        "c7i.large,c6i.large",
         "--region",
         "eu-west-1",
+        "--volume-size",
+        "100",
         "--workers",
         "5",
         "--user-data",
@@ -180,7 +225,8 @@ fn notes_and_warnings_go_to_standard_error() {
     let output = Output::of(launch.env("PATH", &no_aws)).expect_code(0);
     for text in [
         "note: 1 worker instead of 5",
-        "note: recorded, without effect on this machine: `--region`",
+        "note: on this machine, the first type of `--instance-type` counts",
+        "note: recorded, without effect on this machine: `--region`, `--volume-size`",
         "warning: there is no bucket `my-bucket` yet",
         "aws s3 mb s3://my-bucket",
         "warning: the tasks run `aws`, which is not on PATH",

@@ -65,6 +65,38 @@ fn wrong_launches_are_refused_by_name() {
         ),
         (&["--user-data", "@s.sh", "--timeout", "soon"], "--timeout"),
         (&["--user-data", "@s.sh", "--provider", "ec2"], "ec2"),
+        (
+            &["--user-data", "@s.sh", "--provider", "ec2", "--durable"],
+            "`--durable` is for the local provider only",
+        ),
+        (
+            &["--user-data", "@s.sh", "--on-demand-base", "2"],
+            "`--on-demand-base` is only used with `--spot`",
+        ),
+        (
+            &["--user-data", "@s.sh", "--on-demand-base", "two"],
+            "--on-demand-base",
+        ),
+        (&["--user-data", "@s.sh", "--subnet", "default"], "--subnet"),
+        (
+            &["--user-data", "@s.sh", "--volume-type", "st1"],
+            "no machine boots from `st1`",
+        ),
+        (
+            &["--user-data", "@s.sh", "--iam-policy-file", "crlf.sh"],
+            "crlf.sh:1:1: not JSON",
+        ),
+        (
+            &[
+                "--user-data",
+                "@s.sh",
+                "--iam-role",
+                "worker",
+                "--iam-policy",
+                "s3:ReadOnly",
+            ],
+            "`--iam-role` and `--iam-policy`",
+        ),
         (&["--user-data", "@s.sh", "--provider", "gcp"], "--provider"),
         (&["--user-data", "@s.sh", "--wait-timeout", "1s"], "--wait"),
         (

@@ -85,6 +85,46 @@ pub fn run(args: &Args, resolved: &Resolved, output: &Output) -> Result<Exit, Cl
     report.finish(&mut session, &id, &view)
 }
 
+/// What a launch would find.
+pub struct Examined {
+    /// Whose account, and where.
+    pub who: String,
+    /// What is as it should be, or will be made.
+    pub good: Vec<String>,
+    /// What works with less than was asked.
+    pub warnings: Vec<String>,
+}
+
+/// Looks at everything that a launch looks at, and makes nothing.
+pub fn examine(resolved: &Resolved) -> Result<Examined, CliError> {
+    let (id, launched) = new_id()?;
+    let draft = Draft::new(resolved, &id, launched)?;
+    let mut good: Vec<String> = draft
+        .plan
+        .lanes
+        .iter()
+        .map(|lane| {
+            format!(
+                "{} {} can be started from {} in {}",
+                if lane.spot { "spot" } else { "on-demand" },
+                lane.types.join(" or "),
+                lane.image,
+                counted(lane.subnets.len() as u64, "subnet"),
+            )
+        })
+        .collect();
+    let missing = draft.missing.iter();
+    good.extend(missing.map(|missing| format!("a first launch will {missing}")));
+    Ok(Examined {
+        who: format!(
+            "signed in to account {}, region {}",
+            draft.facts.account, draft.facts.region
+        ),
+        good,
+        warnings: draft.warnings.iter().map(ToString::to_string).collect(),
+    })
+}
+
 /// Goes on with a launch that broke off.
 pub fn resume(typed: &str, args: &Args, output: &Output) -> Result<Exit, CliError> {
     let home = home()?;

@@ -20,6 +20,7 @@ use crate::error::CliError;
 use crate::read_model::{ArrayView, PlanView};
 use crate::render::Output;
 use crate::session::Session;
+pub use ec2::{examine, ledger as ec2_ledger};
 use id_file::IdFile;
 
 /// Run a script, or a command, as an array of tasks
@@ -160,9 +161,9 @@ fn advise(resolved: &Resolved, place: &str, output: &Output) {
     for note in &resolved.notes {
         output.note(note);
     }
-    if !resolved.local_unused.is_empty() {
+    if !resolved.unused.is_empty() {
         let flags: Vec<String> = resolved
-            .local_unused
+            .unused
             .iter()
             .map(|flag| format!("`{flag}`"))
             .collect();
