@@ -1,6 +1,6 @@
 //! What is in an account: machines, groups, templates; and what becomes of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,54 @@ pub fn instance_type() -> &'static str {
     }
 }
 
+/// Bash for tasks: says that this attempt has come this far, and waits until the gate is opened.
+const AT_GATE: &str = r#"
+echo "$TASK_WORKER" | aws s3 cp --quiet - "s3://gate/at/$TASK_ARRAY_INDEX.$TASK_ATTEMPT"
+URL=$(aws sqs get-queue-url --queue-name gate --query QueueUrl --output text)
+# The message stays in sight for all others.
+until aws sqs receive-message --queue-url "$URL" --wait-time-seconds 20 --visibility-timeout 0 \
+  --query 'Messages[0].Body' --output text | grep -q open; do :; done
+"#;
+
+/// What tasks at the gate may do.
+pub const AT_GATE_POLICIES: &str = "s3:FullAccess,sqs:FullAccess";
+
 impl World {
+    /// A closed gate, and the bash with which tasks wait there.
+    pub fn gate(&self) -> &'static str {
+        self.shell("aws s3 mb s3://gate\naws sqs create-queue --queue-name gate");
+        AT_GATE
+    }
+
+    /// Who is at the gate or was there: index and attempt.
+    pub fn at_gate(&self) -> BTreeSet<(u64, u64)> {
+        let place = |key: &String| {
+            let (_, place) = key.rsplit_once('/').expect("a key below at/");
+            let (index, attempt) = place.split_once('.').expect("index.attempt");
+            (
+                index.parse().expect("an index"),
+                attempt.parse().expect("an attempt"),
+            )
+        };
+        self.keys("gate", "at/").iter().map(place).collect()
+    }
+
+    /// Waits until so many attempts are or were at the gate.
+    #[track_caller]
+    pub fn await_at_gate(&self, attempts: usize) -> BTreeSet<(u64, u64)> {
+        self.until("attempts at the gate", || {
+            Some(self.at_gate()).filter(|there| there.len() >= attempts)
+        })
+    }
+
+    /// Lets all through who wait at the gate or come later.
+    pub fn open_gate(&self) {
+        self.shell(
+            "aws sqs send-message --message-body open --queue-url \
+             $(aws sqs get-queue-url --queue-name gate --query QueueUrl --output text)",
+        );
+    }
+
     /// All machines that the account knows, those too that are gone.
     pub fn machines(&self) -> Vec<Value> {
         let machines = self.bed.get("machines");
@@ -36,6 +83,15 @@ impl World {
             .as_array()
             .expect("a list")
             .clone()
+    }
+
+    /// The machine that runs a task, as `spawn connect` finds it.
+    #[track_caller]
+    pub fn machine_of(&self, id: &str, index: u64) -> String {
+        let index = index.to_string();
+        let command = self.ok(["connect", id, "--task", &index, "--print"]);
+        let (_, machine) = command.trim().rsplit_once(" --target ").expect("a target");
+        machine.to_owned()
     }
 
     /// What happens to a machine: `interrupt`, `crash`, `metadata`.

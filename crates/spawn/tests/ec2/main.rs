@@ -11,4 +11,9 @@ mod account;
 mod bed;
 mod world;
 
+mod breaking_off;
+mod grants;
 mod how_to;
+mod losing;
+mod shortage;
+mod sizes;

@@ -17,12 +17,31 @@ fn twenty_machines_process_every_file_once_and_leave_nothing() {
         return;
     };
     let id = launch(&world, MACHINES, FILES);
-    world.all_gone();
-
-    // One machine for each task, and each task once: twenty attempts, none of them a second one.
-    assert_eq!(world.machines().len() as u64, MACHINES);
+    world.wait(&id).expect_code(0);
     check_outputs(&world, MACHINES * FILES);
-    let _ = id;
+    world.all_gone();
+    assert_eq!(world.machines().len() as u64, MACHINES);
+
+    // With every machine gone, the ledger and the bucket still answer.
+    let status = world.json(["status", &id]);
+    assert_eq!(status["state"], "succeeded");
+    assert_eq!(status["counts"]["succeeded"], MACHINES);
+    assert_eq!(status["workers"], serde_json::json!([]));
+    let once = (0..MACHINES).map(|index| (index, "succeeded".to_owned(), 1));
+    assert_eq!(world.tasks(&id), once.collect::<Vec<_>>());
+    for index in [0, 7, MACHINES - 1] {
+        let log = world.ok(["logs", &id, "--task", &index.to_string()]);
+        let first = format!(
+            "Processing files {} to {}\n",
+            index * FILES,
+            index * FILES + FILES - 1
+        );
+        assert!(log.starts_with(&first), "{log}");
+        assert!(
+            log.ends_with(&format!("Completed chunk {index}\n")),
+            "{log}"
+        );
+    }
 }
 
 /// The how-to's line, for so many machines with so many files each.

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::support::Output;
 
-mod chunks;
+pub mod chunks;
+mod spot;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/how-to")
