@@ -34,7 +34,7 @@ fn seven_machines_do_the_work_of_ten() {
         .as_str()
         .unwrap_or_else(|| panic!("{status:#}"));
     assert!(
-        held_up.contains(instance_type()) && held_up.contains("capacity"),
+        held_up.contains(instance_type()) && held_up.contains("InsufficientInstanceCapacity"),
         "{held_up}"
     );
     assert_eq!(world.machines().len(), 7);

@@ -109,8 +109,6 @@ impl World {
             .env("SPAWN_NODE_PROGRAMS", self.root.path().join("programs"))
             .env("SPAWN_LEASE", "9s")
             .envs(&self.bed.environment)
-            // Without it, version 1 of the CLI calls SQS by an old name, whatever the endpoint is.
-            .env("BOTO_DISABLE_COMMONNAME", "true")
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.work)
             .stdin(Stdio::null());
@@ -173,7 +171,9 @@ impl World {
 
     /// Runs a bash script that must succeed, and gives what it printed.
     pub fn shell(&self, script: &str) -> String {
-        let script = format!("set -euo pipefail\n{script}");
+        // Version 1 of the CLI calls SQS by an old name, whatever the variables say.
+        let aws = r#"aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }"#;
+        let script = format!("set -euo pipefail\n{aws}\n{script}");
         let mut command = self.program("bash");
         command.args(["-c", &script]);
         Output::of(&mut command).expect_code(0).out()
