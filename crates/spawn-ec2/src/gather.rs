@@ -9,9 +9,9 @@ use spawn_aws::services::{iam, quotas, ssm, sts};
 use spawn_spec::LaunchSpec;
 
 use crate::facts::{Facts, ImageFacts, QuotaFacts, SubnetFacts, TypeFacts, quota_of};
+use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::plan::{RolePlan, type_of};
 use crate::policy_documents::{self, Place};
-use crate::preflight::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::{firewall, names, roles};
 
 /// The parameter that names Amazon Linux's newest image for an architecture.

@@ -9,6 +9,7 @@
 //!
 //! - [`names`]: what everything is called.
 //! - [`policy_documents`]: what the machines may do.
+//! - [`grants`]: what the person who launches needs to be allowed to do.
 //! - [`facts`]: what is known of the account and the region.
 //! - [`mod@gather`]: the same, asked of AWS.
 //! - [`firewall`]: the security group that lets nothing in.
@@ -35,6 +36,7 @@ pub mod facts;
 pub mod firewall;
 pub mod furnish;
 pub mod gather;
+pub mod grants;
 pub mod journal;
 pub mod launch;
 pub mod names;
