@@ -17,6 +17,7 @@
 //! - [`preflight`]: what would go wrong, before anything is made.
 //! - [`programs`]: what machines fetch. [`furnish`]: a plan completed with what they are told.
 //! - [`setup`]: what an account needs before its first launch.
+//! - [`standing`]: machines that outlive their tasks.
 //! - [`journal`]: what of a launch is done, on disk.
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
 //! - [`orphans`]: what is there of arrays that have ended. [`teardown`]: the account as it was before.
@@ -49,4 +50,5 @@ mod requests;
 mod roles;
 pub mod setup;
 mod sizes;
+pub mod standing;
 pub mod teardown;

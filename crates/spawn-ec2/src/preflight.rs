@@ -84,11 +84,20 @@ fn specification(
     lanes: &[Lane],
     found: &mut Vec<Finding>,
 ) {
-    if request.spec.on_complete != OnComplete::Terminate {
+    if request.spec.on_complete != OnComplete::Terminate && lanes.iter().any(|lane| lane.spot) {
         found.push(fatal(
-            "machines cannot outlive their tasks yet",
-            "the machines of a group end with their tasks",
-            "launch with `--on-complete terminate`",
+            "spot machines cannot outlive their tasks",
+            "AWS takes them away, and they cannot be switched off",
+            "leave out `--spot`, or launch with `--on-complete terminate`",
+        ));
+    }
+    if request.spec.on_complete != OnComplete::Terminate
+        && lanes.iter().any(|lane| !lane.other_types.is_empty())
+    {
+        found.push(fatal(
+            "machines that outlive their tasks are of one type",
+            "they are started once and in no group, which could choose",
+            "name one `--instance-type`, or launch with `--on-complete terminate`",
         ));
     }
     for (number, lane) in lanes.iter().enumerate() {

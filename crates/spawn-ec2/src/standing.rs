@@ -5,84 +5,51 @@
 //! writes one schedule for all machines of a lane, right after they start; a machine that finds none
 //! when it boots writes one for itself.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use spawn_aws::client::{Client, ErrorKind};
 use spawn_aws::services::ec2::{self, Filter, RunInstances, TemplateReference};
 use spawn_aws::services::iam;
-use spawn_aws::services::scheduler::{self, OneTimeSchedule};
+use spawn_aws::services::scheduler;
+use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
+use spawn_node::config::{AtEnd, Standing};
 use spawn_spec::OnComplete;
 
 use crate::launch::LaunchError;
 use crate::names;
 use crate::plan::{LanePlan, LaunchPlan};
-use crate::policy_documents::Place;
+use crate::policy_documents::{self, Place};
 
-/// What machines do when nothing is left for them, and who ends them at the TTL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// What they do.
-    pub at_end: AtEnd,
-    /// The role in whose name the schedule ends them: its name.
-    pub role: String,
-    /// The same, as an ARN.
-    pub role_arn: String,
+/// What a lane's machines do at their end, and what ends them at the TTL; nothing where they go with
+/// their tasks.
+pub fn of(
+    on_complete: OnComplete,
+    place: Place<'_>,
+    array: &ArrayId,
+    lane: u32,
+    ends: UnixMicros,
+) -> Option<Standing> {
+    let at_end = match on_complete {
+        OnComplete::Terminate => return None,
+        OnComplete::Stop => AtEnd::Stop,
+        OnComplete::Hibernate => AtEnd::Hibernate,
+        OnComplete::None => AtEnd::Run,
+    };
+    let role = names::scheduler_role(place.region);
+    Some(Standing {
+        at_end,
+        schedule: names::lane_schedule(array, lane),
+        own_schedule: names::schedule_prefix(array),
+        role_arn: format!("arn:{}:iam::{}:role/{role}", place.partition, place.account),
+        ends: ends.0,
+    })
 }
 
-/// What a machine does when nothing is left for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AtEnd {
-    /// It is switched off; its disk stays.
-    Stop,
-    /// It sleeps, its memory on its disk.
-    Hibernate,
-    /// It keeps running, until the TTL.
-    Run,
-}
-
-impl Standing {
-    /// Of a launch; nothing where machines go with their tasks.
-    pub fn of(on_complete: OnComplete, place: Place<'_>) -> Option<Standing> {
-        let at_end = match on_complete {
-            OnComplete::Terminate => return None,
-            OnComplete::Stop => AtEnd::Stop,
-            OnComplete::Hibernate => AtEnd::Hibernate,
-            OnComplete::None => AtEnd::Run,
-        };
-        let role = names::scheduler_role(place.region);
-        Some(Standing {
-            at_end,
-            role_arn: format!("arn:{}:iam::{}:role/{role}", place.partition, place.account),
-            role,
-        })
-    }
-
-    /// What a machine's own power-off does: nothing that is to be kept may go with it.
-    pub fn shutdown_behavior(&self) -> &'static str {
-        match self.at_end {
-            AtEnd::Stop | AtEnd::Hibernate => "stop",
-            AtEnd::Run => "terminate",
-        }
-    }
-
-    /// The schedule that ends these machines at `ends`: those that were to be kept are switched off,
-    /// the others are gone.
-    pub fn schedule(&self, name: String, machines: &[String], ends: UnixMicros) -> OneTimeSchedule {
-        let operation = match self.at_end {
-            AtEnd::Stop | AtEnd::Hibernate => "stopInstances",
-            AtEnd::Run => "terminateInstances",
-        };
-        OneTimeSchedule {
-            name,
-            group: None,
-            at: crate::plan::time(ends).trim_end_matches('Z').to_owned(),
-            target: format!("arn:aws:scheduler:::aws-sdk:ec2:{operation}"),
-            role_arn: self.role_arn.clone(),
-            input: json!({ "InstanceIds": machines }).to_string(),
-            description: Some("Ends machines that spawn started, at their TTL".to_owned()),
-        }
+/// What a machine's own power-off does: nothing that is to be kept may go with it.
+pub(crate) fn shutdown_behavior(standing: &Standing) -> &'static str {
+    match standing.at_end {
+        AtEnd::Stop | AtEnd::Hibernate => "stop",
+        AtEnd::Run => "terminate",
     }
 }
 
@@ -152,6 +119,20 @@ pub fn machine_grants(place: Place<'_>) -> Value {
     })
 }
 
+/// Gives a role what its machines need beside, if they outlive their tasks.
+pub fn extend_role(
+    on_complete: OnComplete,
+    place: Place<'_>,
+    (name, mut policies): (String, Vec<(String, String)>),
+) -> (String, Vec<(String, String)>) {
+    if on_complete == OnComplete::Terminate {
+        return (name, policies);
+    }
+    let grants = machine_grants(place).to_string();
+    policies.push((names::STANDING_POLICY.to_owned(), grants));
+    (policy_documents::name_of(place, &policies), policies)
+}
+
 /// Has the scheduler's role, one in a region.
 ///
 /// # Errors
@@ -165,14 +146,25 @@ pub(crate) fn ensure_role(client: &Client, plan: &LaunchPlan) -> Result<(), Laun
     let name = names::scheduler_role(&plan.region);
     if iam::get_role(client, &name)?.is_none() {
         let words = "Ends machines that spawn started, at their TTL";
-        let made = iam::create_role(client, &name, &trust().to_string(), words, &[names::tool_tag()]);
+        let made = iam::create_role(
+            client,
+            &name,
+            &trust().to_string(),
+            words,
+            &[names::tool_tag()],
+        );
         match made {
             Ok(_) => {}
             Err(e) if e.kind == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e.into()),
         }
     }
-    iam::put_role_policy(client, &name, names::AGENT_POLICY, &grants(place).to_string())?;
+    iam::put_role_policy(
+        client,
+        &name,
+        names::AGENT_POLICY,
+        &grants(place).to_string(),
+    )?;
     Ok(())
 }
 
@@ -183,7 +175,10 @@ fn machines(client: &Client, plan: &LaunchPlan, number: usize) -> Result<Vec<Str
         tag(names::TAG_ARRAY, plan.id().as_str()),
         tag(names::TAG_LANE, &number.to_string()),
         tag(names::TAG_LAUNCH, &plan.token),
-        Filter::new("instance-state-name", ["pending", "running", "stopping", "stopped"]),
+        Filter::new(
+            "instance-state-name",
+            ["pending", "running", "stopping", "stopped"],
+        ),
     ];
     let found = ec2::describe_instances(client, &filters)?;
     Ok(found.into_iter().map(|i| i.instance_id).collect())
@@ -257,8 +252,8 @@ pub(crate) fn guard(
     })?;
     // They may all have ended since: then there is nothing to end.
     let Some(found) = found else { return Ok(()) };
-    let name = names::lane_schedule(plan.id(), number as u32);
-    let schedule = standing.schedule(name, &found, lane.ends);
+    let name = standing.schedule.clone();
+    let schedule = spawn_node::standing::schedule(standing, name, &found);
     match scheduler::create_schedule(client, &schedule) {
         Ok(_) => Ok(()),
         Err(e) if e.kind == ErrorKind::Conflict || e.kind == ErrorKind::AlreadyExists => {
