@@ -14,6 +14,7 @@
 //! - [`firewall`]: the security group that lets nothing in.
 //! - [`plan`]: the launch as data, made without a call.
 //! - [`preflight`]: what would go wrong, before anything is made.
+//! - [`prices`]: what the machines cost.
 //! - [`programs`]: what machines fetch. [`furnish`]: a plan completed with what they are told.
 //! - [`setup`]: what an account needs before its first launch.
 //! - [`journal`]: what of a launch is done, on disk.
@@ -39,6 +40,7 @@ pub mod names;
 pub mod plan;
 pub mod policy_documents;
 pub mod preflight;
+pub mod prices;
 pub mod programs;
 mod requests;
 mod roles;
