@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use spawn_aws::client::{AwsError, Client, EC2, PRICING, Patience, Service, partition};
-use spawn_aws::services::ec2::{self, SpotPrice, SpotPriceQuery};
+use spawn_aws::services::ec2::{self, Filter, SpotPrice, SpotPriceQuery};
 use spawn_aws::services::pricing;
 use spawn_core::cost::{self, Cost};
 use spawn_core::moment::UnixMicros;
@@ -234,7 +234,8 @@ impl Asker<'_> {
         let time = Timestamp::try_from(self.client.aws_now()).ok();
         let time = time.map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
         let query = SpotPriceQuery {
-            instance_types: names.iter().map(|n| (*n).to_owned()).collect(),
+            // A type that AWS does not know must not take the others' prices away.
+            filters: vec![Filter::new("instance-type", names.iter().copied())],
             product_descriptions: vec![LINUX.to_owned()],
             start_time: time.clone(),
             end_time: time,
