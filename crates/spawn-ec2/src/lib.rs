@@ -15,6 +15,7 @@
 //! - [`firewall`]: the security group that lets nothing in.
 //! - [`plan`]: the launch as data, made without a call.
 //! - [`preflight`]: what would go wrong, before anything is made.
+//! - [`prices`]: what the machines cost.
 //! - [`programs`]: what machines fetch. [`furnish`]: a plan completed with what they are told.
 //! - [`setup`]: what an account needs before its first launch.
 //! - [`standing`]: machines that outlive their tasks.
@@ -45,6 +46,7 @@ pub mod orphans;
 pub mod plan;
 pub mod policy_documents;
 pub mod preflight;
+pub mod prices;
 pub mod programs;
 mod requests;
 mod roles;
