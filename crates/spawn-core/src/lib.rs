@@ -7,12 +7,14 @@
 //!   [`observed`] what else is known of an attempt, [`failure_groups`] what failures have in common.
 //! - [`supervise`] decides when a script is stopped and how hard, [`pace`] how many tasks an
 //!   agent claims at a time.
+//! - [`cost`] is what machines cost, from prices that are handed in.
 //! - [`index_set`], [`duration`], [`exit_codes`], [`array_id`], [`instance_type`] and [`tags`] read what
 //!   users write.
 
 pub mod array_id;
 pub mod budgets;
 pub mod completion;
+pub mod cost;
 pub mod counts;
 pub mod crew;
 pub mod duration;

@@ -56,7 +56,8 @@ pub fn furnish(
     spec: &LaunchSpec,
     with: &Furniture<'_>,
 ) -> Result<(), FurnishError> {
-    let made: Vec<Made> = plan.lanes.iter().map(made).collect();
+    let grouped = |lane: &&crate::plan::LanePlan| lane.standing.is_none();
+    let made: Vec<Made> = plan.lanes.iter().filter(grouped).map(made).collect();
     for lane in 0..plan.lanes.len() {
         let architecture = &plan.lanes[lane].architecture;
         let programs = with.programs.of(architecture);
@@ -64,7 +65,10 @@ pub fn furnish(
             programs.ok_or_else(|| FurnishError::NoPrograms(architecture.clone()))?;
         // Its own group first: the others go before it.
         let mut made = made.clone();
-        made.rotate_left(lane);
+        let own = |made: &Made| made.group == plan.lanes[lane].name;
+        if let Some(first) = made.iter().position(own) {
+            made.rotate_left(first);
+        }
         let config = NodeConfig {
             array: plan.id().clone(),
             lane: lane as u32,
@@ -73,6 +77,7 @@ pub fn furnish(
             prefix: String::new(),
             region: plan.region.clone(),
             made,
+            standing: plan.lanes[lane].standing.clone(),
             bundle: format!("{HOME}/bundle").into(),
             bundle_sha256: plan.bundle_sha256.clone(),
             dir: STATE.into(),

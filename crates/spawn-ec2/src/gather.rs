@@ -9,10 +9,10 @@ use spawn_aws::services::{iam, quotas, ssm, sts};
 use spawn_spec::LaunchSpec;
 
 use crate::facts::{Facts, ImageFacts, QuotaFacts, SubnetFacts, TypeFacts, quota_of};
+use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::plan::{RolePlan, type_of};
 use crate::policy_documents::{self, Place};
-use crate::preflight::{CALLER_ACTIONS, ROLE_ACTIONS};
-use crate::{firewall, names, roles};
+use crate::{firewall, names, roles, standing};
 
 /// The parameter that names Amazon Linux's newest image for an architecture.
 fn image_parameter(architecture: &str) -> String {
@@ -191,7 +191,10 @@ fn set_up(client: &Client, spec: &LaunchSpec, facts: &mut Facts) -> Result<(), A
         account: &facts.account,
         region: &facts.region,
     };
-    let (name, policies) = policy_documents::role(place, &spec.iam_policies);
+    let (name, policies) = {
+        let role = policy_documents::role(place, &spec.iam_policies);
+        standing::extend_role(spec.on_complete, place, role)
+    };
     let role = RolePlan {
         name,
         trust: policy_documents::trust().to_string(),

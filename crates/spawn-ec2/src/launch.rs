@@ -19,7 +19,7 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 use crate::journal::{Journal, JournalError};
 use crate::names;
 use crate::plan::{LanePlan, LaunchPlan, Step};
-use crate::{requests, roles};
+use crate::{requests, roles, standing};
 
 /// Why a launch did not get to its end.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +116,12 @@ fn take(
             &["AZRebalance"],
         )?),
         Step::Raise(lane) => raise(client, plan, &plan.lanes[lane]),
+        Step::SchedulerRole => standing::ensure_role(client, plan),
+        Step::Run(lane) => {
+            in_time(client, &plan.lanes[lane])?;
+            standing::run(client, plan, &plan.lanes[lane], lane)
+        }
+        Step::Guard(lane) => standing::guard(client, plan, &plan.lanes[lane], lane),
     }
 }
 
@@ -221,7 +227,7 @@ pub(crate) fn make_template(
 }
 
 /// What was just said to be there may not be seen at once.
-fn look<T>(
+pub(crate) fn look<T>(
     client: &Client,
     mut find: impl FnMut() -> Result<Option<T>, AwsError>,
 ) -> Result<Option<T>, AwsError> {

@@ -9,13 +9,16 @@
 //!
 //! - [`names`]: what everything is called.
 //! - [`policy_documents`]: what the machines may do.
+//! - [`grants`]: what the person who launches needs to be allowed to do.
 //! - [`facts`]: what is known of the account and the region.
 //! - [`mod@gather`]: the same, asked of AWS.
 //! - [`firewall`]: the security group that lets nothing in.
 //! - [`plan`]: the launch as data, made without a call.
 //! - [`preflight`]: what would go wrong, before anything is made.
+//! - [`prices`]: what the machines cost.
 //! - [`programs`]: what machines fetch. [`furnish`]: a plan completed with what they are told.
 //! - [`setup`]: what an account needs before its first launch.
+//! - [`standing`]: machines that outlive their tasks.
 //! - [`journal`]: what of a launch is done, on disk.
 //! - [`launch`]: the plan carried out, step by step; the same function finishes one that was cut off.
 //! - [`orphans`]: what is there of arrays that have ended. [`teardown`]: the account as it was before.
@@ -35,6 +38,7 @@ pub mod facts;
 pub mod firewall;
 pub mod furnish;
 pub mod gather;
+pub mod grants;
 pub mod journal;
 pub mod launch;
 pub mod names;
@@ -42,9 +46,11 @@ pub mod orphans;
 pub mod plan;
 pub mod policy_documents;
 pub mod preflight;
+pub mod prices;
 pub mod programs;
 mod requests;
 mod roles;
 pub mod setup;
 mod sizes;
+pub mod standing;
 pub mod teardown;

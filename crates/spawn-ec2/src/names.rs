@@ -31,6 +31,9 @@ pub const AGENT_POLICY: &str = "spawn-agent";
 /// The inline policy with what the tasks may do.
 pub const TASK_POLICY: &str = "spawn-tasks";
 
+/// The inline policy with what machines need that outlive their tasks.
+pub const STANDING_POLICY: &str = "spawn-standing";
+
 /// The longest name of a launch template.
 pub const MAX_TEMPLATE: usize = 128;
 /// The longest name of a group.
@@ -63,6 +66,24 @@ pub fn parse_lane(name: &str) -> Option<(ArrayId, u32)> {
 /// The action that ends a group's machines; says whose, though it need be unique in its group only.
 pub fn backstop(group: &str) -> String {
     format!("{group}-ttl")
+}
+
+/// The role in whose name schedules end machines, one in a region.
+pub fn scheduler_role(region: &str) -> String {
+    format!("spawn-{region}-scheduler")
+}
+
+/// The schedule that ends all machines of a lane which are in no group.
+pub fn lane_schedule(array: &ArrayId, lane: u32) -> String {
+    format!("{}{lane}-ttl", schedule_prefix(array))
+}
+
+/// The array that a schedule's name says, whatever it ends.
+pub fn array_of_schedule(name: &str) -> Option<ArrayId> {
+    let rest = name.strip_prefix("spawn-")?;
+    // Ids have one length.
+    let id = rest.get(.."array-20260127-abc123".len())?;
+    rest[id.len()..].starts_with('-').then(|| id.parse().ok())?
 }
 
 /// What the names of an array's schedules begin with.
@@ -150,6 +171,11 @@ mod tests {
             assert_eq!(parse_lane(&lane(&id(), n)), Some((id(), n)));
         }
         let machine = "i-0123456789abcdef0";
+        for name in [lane_schedule(&id(), 12), schedule(&id(), machine)] {
+            assert_eq!(array_of_schedule(&name), Some(id()), "{name}");
+            assert!(name.len() <= MAX_SCHEDULE);
+        }
+        assert_eq!(array_of_schedule("spawn-array-20260127-abc1234"), None);
         assert_eq!(
             parse_schedule(&schedule(&id(), machine)),
             Some((id(), machine.to_owned()))

@@ -108,7 +108,7 @@ pub fn remnants(client: &Client) -> Result<BTreeMap<ArrayId, Vec<Remnant>>, AwsE
         add(array, Remnant::Template(template.launch_template_name));
     }
     for schedule in scheduler::list_schedules(client, "spawn-array-")? {
-        let array = names::parse_schedule(&schedule.name).map(|(array, _)| array);
+        let array = names::array_of_schedule(&schedule.name);
         add(array, Remnant::Schedule(schedule.name));
     }
     Ok(found)

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use spawn_aws::services::Tag;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
+use spawn_node::config::Standing;
 use spawn_ports::ledger::NewArray;
-use spawn_spec::{Lane, LaunchSpec, OnComplete};
+use spawn_spec::{Lane, LaunchSpec};
 
 use crate::facts::Facts;
 use crate::names;
 use crate::policy_documents::{self, Place};
 use crate::sizes::machines;
+use crate::standing;
 
 /// The most bytes of user data.
 pub const MAX_USER_DATA: usize = 16 * 1024;
@@ -43,9 +45,6 @@ pub struct Request<'a> {
 /// Why no plan can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// Machines that outlive their tasks are in no group.
-    #[error("`--on-complete {0}` is not planned by groups; use `terminate`")]
-    OnComplete(&'static str),
     /// The type's facts are not known.
     #[error("`{0}` is not offered in this region")]
     UnknownType(String),
@@ -80,6 +79,9 @@ pub struct LaunchPlan {
     pub launched: UnixMicros,
     /// The launch's own mark, in [`names::TAG_LAUNCH`].
     pub token: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`
+    #[serde(default = "usual_partition")]
+    pub partition: String,
     /// The account's twelve digits.
     pub account: String,
     /// The region.
@@ -143,8 +145,15 @@ pub struct LanePlan {
     pub user_data: String,
     /// When all its machines end.
     pub ends: UnixMicros,
+    /// Its machines are in no group, and outlive their tasks so.
+    #[serde(default)]
+    pub standing: Option<Standing>,
     /// On template, group, machines and disks.
     pub tags: Vec<Tag>,
+}
+
+fn usual_partition() -> String {
+    "aws".to_owned()
 }
 
 /// One step. Each can be taken twice with the outcome of once.
@@ -155,6 +164,8 @@ pub enum Step {
     Bucket,
     /// The role of this set of grants, once.
     Role,
+    /// The role of the schedules that end machines in no group, once.
+    SchedulerRole,
     /// The bundle into the bucket.
     Bundle,
     /// The array into the ledger.
@@ -169,6 +180,10 @@ pub enum Step {
     Steady(usize),
     /// The lane's group gets room for its machines.
     Raise(usize),
+    /// A lane's machines that are in no group are started.
+    Run(usize),
+    /// The schedule that ends them.
+    Guard(usize),
 }
 
 impl fmt::Display for Step {
@@ -176,6 +191,7 @@ impl fmt::Display for Step {
         match self {
             Step::Bucket => f.write_str("bucket"),
             Step::Role => f.write_str("role"),
+            Step::SchedulerRole => f.write_str("scheduler's role"),
             Step::Bundle => f.write_str("bundle"),
             Step::Record => f.write_str("record"),
             Step::Template(lane) => write!(f, "template of lane {lane}"),
@@ -183,6 +199,8 @@ impl fmt::Display for Step {
             Step::Backstop(lane) => write!(f, "backstop of lane {lane}"),
             Step::Steady(lane) => write!(f, "suspension of lane {lane}"),
             Step::Raise(lane) => write!(f, "raise of lane {lane}"),
+            Step::Run(lane) => write!(f, "start of lane {lane}"),
+            Step::Guard(lane) => write!(f, "schedule of lane {lane}"),
         }
     }
 }
@@ -198,16 +216,27 @@ impl LaunchPlan {
         let mut steps = Vec::new();
         steps.extend(self.make_bucket.then_some(Step::Bucket));
         steps.extend(self.role.is_new.then_some(Step::Role));
+        let stands = |lane: &usize| self.lanes[*lane].standing.is_some();
+        let lanes = 0..self.lanes.len();
+        steps.extend(
+            lanes
+                .clone()
+                .any(|lane| stands(&lane))
+                .then_some(Step::SchedulerRole),
+        );
         steps.extend([Step::Bundle, Step::Record]);
-        for lane in 0..self.lanes.len() {
-            steps.extend([
-                Step::Template(lane),
-                Step::Group(lane),
-                Step::Backstop(lane),
-                Step::Steady(lane),
-            ]);
+        for lane in lanes.clone() {
+            steps.push(Step::Template(lane));
+            if !stands(&lane) {
+                steps.extend([Step::Group(lane), Step::Backstop(lane), Step::Steady(lane)]);
+            }
         }
-        steps.extend((0..self.lanes.len()).map(Step::Raise));
+        steps.extend(lanes.clone().filter(|lane| !stands(lane)).map(Step::Raise));
+        steps.extend(
+            lanes
+                .filter(stands)
+                .flat_map(|lane| [Step::Run(lane), Step::Guard(lane)]),
+        );
         steps
     }
 
@@ -269,6 +298,16 @@ impl LaunchPlan {
             ),
             Step::Steady(n) => format!("keep {} from moving machines between zones", lane(n).name),
             Step::Raise(n) => format!("start {} machines in {}", lane(n).machines, lane(n).name),
+            Step::SchedulerRole => format!(
+                "have role {} that may end machines of arrays",
+                names::scheduler_role(&self.region)
+            ),
+            Step::Run(n) => format!(
+                "start {} machines from {}, in no group: they are not replaced",
+                lane(n).machines,
+                lane(n).name
+            ),
+            Step::Guard(n) => format!("end these machines at {}", time(lane(n).ends)),
         }
     }
 }
@@ -289,20 +328,17 @@ pub(crate) fn time(at: UnixMicros) -> String {
 /// [`PlanError`]; [`crate::preflight::preflight`] says the same and more, with what to do.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanError> {
     let spec = request.spec;
-    match spec.on_complete {
-        OnComplete::Terminate => {}
-        OnComplete::Stop => return Err(PlanError::OnComplete("stop")),
-        OnComplete::Hibernate => return Err(PlanError::OnComplete("hibernate")),
-        OnComplete::None => return Err(PlanError::OnComplete("none")),
-    }
     let place = Place {
         partition: &facts.partition,
         account: &facts.account,
         region: &facts.region,
     };
-    let (role, policies) = policy_documents::role(place, &spec.iam_policies);
+    let (role, policies) = {
+        let role = policy_documents::role(place, &spec.iam_policies);
+        standing::extend_role(spec.on_complete, place, role)
+    };
     let kinds = spec.all_lanes();
-    let lanes = lane_plans(request, facts, &kinds, &role)?;
+    let lanes = lane_plans(request, facts, &kinds, &role, place)?;
     let tasks: Vec<u64> = kinds.iter().map(|l| l.indices.len()).collect();
     Ok(LaunchPlan {
         array: NewArray {
@@ -316,6 +352,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanErro
         },
         launched: request.launched,
         token: request.token.to_owned(),
+        partition: facts.partition.clone(),
         account: facts.account.clone(),
         region: facts.region.clone(),
         bucket: names::bucket(&facts.account, &facts.region),
@@ -353,6 +390,7 @@ fn lane_plans(
     facts: &Facts,
     lanes: &[Lane],
     role: &str,
+    place: Place<'_>,
 ) -> Result<Vec<LanePlan>, PlanError> {
     let sizes = machines_of(request.spec, lanes);
     let group = facts.security_group.as_ref();
@@ -384,6 +422,7 @@ fn lane_plans(
                 size: user_data.len(),
             });
         }
+        let ends = request.launched.plus_millis(lane.ttl_ms);
         plans.push(LanePlan {
             name: names::lane(request.id, number as u32),
             machines,
@@ -397,7 +436,14 @@ fn lane_plans(
             security_group: security_group.clone(),
             subnets,
             user_data,
-            ends: request.launched.plus_millis(lane.ttl_ms),
+            ends,
+            standing: standing::of(
+                request.spec.on_complete,
+                place,
+                request.id,
+                number as u32,
+                ends,
+            ),
             tags: tags(request, number, role),
         });
     }

@@ -213,12 +213,45 @@ fn a_lane_without_a_type_starts_the_default() {
 }
 
 #[test]
+fn machines_that_outlive_their_tasks_are_in_no_group() {
+    use spawn_node::config::AtEnd;
+    for (way, at_end, shutdown) in [
+        ("stop", AtEnd::Stop, "stop"),
+        ("hibernate", AtEnd::Hibernate, "stop"),
+        ("none", AtEnd::Run, "terminate"),
+    ] {
+        let plan = planned(&spec(json!({ "on_complete": way })), &facts()).unwrap();
+        assert_eq!(
+            plan.steps(),
+            [
+                Step::SchedulerRole,
+                Step::Bundle,
+                Step::Record,
+                Step::Template(0),
+                Step::Run(0),
+                Step::Guard(0)
+            ]
+        );
+        let lane = &plan.lanes[0];
+        let standing = lane.standing.as_ref().unwrap();
+        assert_eq!((standing.at_end, standing.ends), (at_end, lane.ends.0));
+        assert!(standing.schedule.starts_with(&standing.own_schedule));
+        let template = crate::requests::template(&plan, lane);
+        let behavior = template.instance_initiated_shutdown_behavior;
+        assert_eq!(behavior.as_deref(), Some(shutdown));
+        assert_eq!(template.hibernation.is_some(), way == "hibernate");
+        // They may write their own schedule, which others may not.
+        let policies: Vec<&str> = plan.role.policies.iter().map(|p| p.0.as_str()).collect();
+        assert_eq!(policies, [names::AGENT_POLICY, names::STANDING_POLICY]);
+    }
+    let plan = planned(&spec(json!({})), &facts()).unwrap();
+    assert!(plan.lanes[0].standing.is_none());
+    assert_eq!(plan.role.policies.len(), 1);
+}
+
+#[test]
 fn what_cannot_be_planned_says_why() {
     let refused = |fields, facts: &Facts| planned(&spec(fields), facts).unwrap_err();
-    for way in ["stop", "hibernate", "none"] {
-        let error = refused(json!({ "on_complete": way }), &facts());
-        assert!(error.to_string().contains(way));
-    }
     assert_eq!(
         refused(json!({ "instance_type": "p5.48xlarge" }), &facts()),
         PlanError::UnknownType("p5.48xlarge".into())

@@ -245,8 +245,13 @@ pub fn agent(place: Place<'_>) -> Value {
 pub fn role(place: Place<'_>, templates: &[PolicyTemplate]) -> (String, Vec<(String, String)>) {
     let mut policies = vec![(names::AGENT_POLICY.to_owned(), agent(place).to_string())];
     policies.extend(tasks(templates).map(|d| (names::TASK_POLICY.to_owned(), d.to_string())));
+    (name_of(place, &policies), policies)
+}
+
+/// The name of a role with these policies.
+pub fn name_of(place: Place<'_>, policies: &[(String, String)]) -> String {
     let mut digest = Sha256::new();
-    for (name, document) in &policies {
+    for (name, document) in policies {
         digest.update(name);
         digest.update([0]);
         digest.update(document);
@@ -256,7 +261,7 @@ pub fn role(place: Place<'_>, templates: &[PolicyTemplate]) -> (String, Vec<(Str
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    (names::role(place.region, &digest), policies)
+    names::role(place.region, &digest)
 }
 
 #[cfg(test)]

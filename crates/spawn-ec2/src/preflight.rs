@@ -7,6 +7,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_spec::{Lane, OnComplete};
 
 use crate::facts::{Facts, quota_of};
+use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::plan::{MAX_USER_DATA, Request, machines_of, type_of};
 use crate::policy_documents::{self, MAX_INLINE, Place};
 
@@ -44,41 +45,6 @@ fn warning(what: impl Into<String>, why: impl Into<String>, fix: impl Into<Strin
         ..fatal(what, why, fix)
     }
 }
-
-/// The actions that a launch and its clean-up need of the caller.
-pub const CALLER_ACTIONS: [&str; 22] = [
-    "autoscaling:CreateAutoScalingGroup",
-    "autoscaling:CreateOrUpdateTags",
-    "autoscaling:DeleteAutoScalingGroup",
-    "autoscaling:DescribeAutoScalingGroups",
-    "autoscaling:DescribeScheduledActions",
-    "autoscaling:PutScheduledUpdateGroupAction",
-    "autoscaling:SuspendProcesses",
-    "autoscaling:UpdateAutoScalingGroup",
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:Query",
-    "dynamodb:UpdateItem",
-    "ec2:CreateLaunchTemplate",
-    "ec2:CreateTags",
-    "ec2:DeleteLaunchTemplate",
-    "ec2:DescribeInstanceTypes",
-    "ec2:DescribeLaunchTemplates",
-    "ec2:DescribeSubnets",
-    "ec2:RunInstances",
-    "iam:GetInstanceProfile",
-    "iam:PassRole",
-    "s3:PutObject",
-];
-
-/// What the caller needs beyond [`CALLER_ACTIONS`] where the role has to be made.
-pub const ROLE_ACTIONS: [&str; 5] = [
-    "iam:AddRoleToInstanceProfile",
-    "iam:CreateInstanceProfile",
-    "iam:CreateRole",
-    "iam:PutRolePolicy",
-    "iam:TagRole",
-];
 
 /// Everything that is in the way of a launch, the worst first. Without fatal ones,
 /// [`crate::plan::plan`] gives a plan.
@@ -118,11 +84,20 @@ fn specification(
     lanes: &[Lane],
     found: &mut Vec<Finding>,
 ) {
-    if request.spec.on_complete != OnComplete::Terminate {
+    if request.spec.on_complete != OnComplete::Terminate && lanes.iter().any(|lane| lane.spot) {
         found.push(fatal(
-            "machines cannot outlive their tasks yet",
-            "the machines of a group end with their tasks",
-            "launch with `--on-complete terminate`",
+            "spot machines cannot outlive their tasks",
+            "AWS takes them away, and they cannot be switched off",
+            "leave out `--spot`, or launch with `--on-complete terminate`",
+        ));
+    }
+    if request.spec.on_complete != OnComplete::Terminate
+        && lanes.iter().any(|lane| !lane.other_types.is_empty())
+    {
+        found.push(fatal(
+            "machines that outlive their tasks are of one type",
+            "they are started once and in no group, which could choose",
+            "name one `--instance-type`, or launch with `--on-complete terminate`",
         ));
     }
     for (number, lane) in lanes.iter().enumerate() {

@@ -85,8 +85,8 @@ impl Programs {
             for name in NAMES {
                 let paths = directories.iter().map(|d| d.join(architecture).join(name));
                 if let Some(path) = paths.into_iter().find(|path| path.is_file()) {
-                    let program = read(name, architecture, &path)?;
-                    programs.insert((architecture, name), program);
+                    let program = read(name, architecture, &path, |_| true)?;
+                    programs.extend(program.map(|program| ((architecture, name), program)));
                 }
             }
         }
@@ -107,10 +107,9 @@ impl Programs {
             if self.0.contains_key(&(architecture, name)) || !path.is_file() {
                 continue;
             }
-            let program = read(name, architecture, &path)?;
-            if !program.needs_libraries {
-                self.0.insert((architecture, name), program);
-            }
+            let program = read(name, architecture, &path, |elf| !elf.has_interpreter)?;
+            self.0
+                .extend(program.map(|program| ((architecture, name), program)));
         }
         Ok(self)
     }
@@ -140,11 +139,13 @@ pub fn own_architecture() -> Option<&'static str> {
     }
 }
 
+/// A program at a path, if it is wanted; only then is its content looked through.
 fn read(
     name: &'static str,
     architecture: &'static str,
     path: &Path,
-) -> Result<Program, ProgramError> {
+    is_wanted: impl FnOnce(&Elf) -> bool,
+) -> Result<Option<Program>, ProgramError> {
     let content = fs::read(path).map_err(|source| ProgramError::Read {
         path: path.to_owned(),
         source,
@@ -154,7 +155,10 @@ fn read(
         path: path.to_owned(),
         architecture,
     })?;
-    Ok(Program {
+    if !is_wanted(&elf) {
+        return Ok(None);
+    }
+    Ok(Some(Program {
         name,
         architecture,
         path: path.to_owned(),
@@ -164,7 +168,7 @@ fn read(
             .collect(),
         size: content.len() as u64,
         needs_libraries: elf.has_interpreter,
-    })
+    }))
 }
 
 /// What the head of an executable says.

@@ -11,8 +11,11 @@ use spawn_aws::services::ec2::{
     TemplateReference,
 };
 
+use spawn_node::config::AtEnd;
+
 use crate::names;
 use crate::plan::{HOP_LIMIT, LanePlan, LaunchPlan, time};
+use crate::standing;
 
 /// What a lane's machines are started with.
 pub(crate) fn template(plan: &LaunchPlan, lane: &LanePlan) -> LaunchData {
@@ -20,7 +23,16 @@ pub(crate) fn template(plan: &LaunchPlan, lane: &LanePlan) -> LaunchData {
         image_id: Some(lane.image.clone()),
         instance_type: lane.types.first().cloned(),
         user_data: Some(STANDARD.encode(&lane.user_data)),
-        instance_initiated_shutdown_behavior: Some("terminate".to_owned()),
+        instance_initiated_shutdown_behavior: Some(
+            lane.standing
+                .as_ref()
+                .map_or("terminate", standing::shutdown_behavior)
+                .to_owned(),
+        ),
+        hibernation: lane
+            .standing
+            .as_ref()
+            .and_then(|standing| (standing.at_end == AtEnd::Hibernate).then_some(true)),
         iam_instance_profile: Some(InstanceProfile {
             arn: None,
             name: Some(plan.role.name.clone()),

@@ -102,6 +102,10 @@ pub(crate) fn is_whole(client: &Client, role: &RolePlan) -> Result<bool, AwsErro
 
 /// Takes the role away, with its profile and the policies it was made with.
 pub(crate) fn remove(client: &Client, name: &str) -> Result<(), AwsError> {
-    let policies = [names::AGENT_POLICY, names::TASK_POLICY];
+    let policies = [
+        names::AGENT_POLICY,
+        names::TASK_POLICY,
+        names::STANDING_POLICY,
+    ];
     iam::delete_role_and_profile(client, name, name, &policies)
 }

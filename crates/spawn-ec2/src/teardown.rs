@@ -43,7 +43,8 @@ pub fn find(client: &Client, account: &str) -> Result<Vec<Shared>, AwsError> {
     // Others may have roles of such a name; ours end with a digest.
     let is_ours = |name: &String| {
         let digest = &name[prefix.len()..];
-        digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit())
+        *name == names::scheduler_role(&region)
+            || digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit())
     };
     let roles = iam::list_role_names(client, &prefix)?;
     let mut found: Vec<Shared> = roles

@@ -25,6 +25,9 @@ pub struct NodeConfig {
     /// Everything that was made for the array and goes with it, this machine's own group first.
     #[serde(default)]
     pub made: Vec<Made>,
+    /// The machine is in no group, and outlives its tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
     /// Where the bundle lies on this machine.
     pub bundle: PathBuf,
     /// The bundle's SHA-256, in hexadecimal digits.
@@ -49,6 +52,34 @@ pub struct Made {
     pub group: String,
     /// The launch template's name.
     pub template: String,
+}
+
+/// A machine that is in no group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// What it does when nothing is left for it.
+    pub at_end: AtEnd,
+    /// The schedule that ends it and its like, which the launch writes.
+    pub schedule: String,
+    /// The schedule that it writes for itself where that one is missing, without its own id at the
+    /// end.
+    pub own_schedule: String,
+    /// The role in whose name a schedule ends machines, as an ARN.
+    pub role_arn: String,
+    /// When it is ended at the latest: microseconds since 1970.
+    pub ends: i64,
+}
+
+/// What a machine does when nothing is left for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AtEnd {
+    /// It is switched off; its disk stays.
+    Stop,
+    /// It sleeps, its memory on its disk.
+    Hibernate,
+    /// It keeps running, until its end.
+    Run,
 }
 
 /// Three heartbeats of 30 s.

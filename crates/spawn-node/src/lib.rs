@@ -11,6 +11,7 @@
 //! - [`bundle`]: script, rows and shipped files as one blob, packed by the launcher, unpacked here.
 //! - [`config`]: what the boot script tells the program.
 //! - [`objects`], [`dynamo_api`], [`machine`]: the ports over AWS.
+//! - [`standing`]: a machine in no group, which outlives its tasks.
 //! - [`job`]: what the agent is told, made from what was submitted.
 //! - [`node`]: all of it put together.
 
@@ -24,3 +25,4 @@ pub mod job;
 pub mod machine;
 pub mod node;
 pub mod objects;
+pub mod standing;

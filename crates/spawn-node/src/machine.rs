@@ -12,7 +12,8 @@ use spawn_core::moment::UnixMicros;
 use spawn_local::wall_clock;
 use spawn_ports::machine::{Leave, Machine, MachineError, Outlook};
 
-use crate::config::Made;
+use crate::config::{AtEnd, Made};
+use crate::standing;
 
 /// How long scripts get when the machine is shut down without a notice: as long as the service
 /// manager waits, and some more for the outcome.
@@ -29,6 +30,7 @@ pub struct Ec2Machine {
     client: Client,
     instance: String,
     made: Vec<Made>,
+    standing: Option<AtEnd>,
     terminated: Option<SignalFd>,
     shut_down_at: Option<UnixMicros>,
     group_is_gone: bool,
@@ -42,10 +44,17 @@ impl Ec2Machine {
             client,
             instance,
             made,
+            standing: None,
             terminated: None,
             shut_down_at: None,
             group_is_gone: false,
         }
+    }
+
+    /// The same machine, if it is in no group and is to do this when nothing is left for it.
+    #[must_use]
+    pub fn standing(self, standing: Option<AtEnd>) -> Ec2Machine {
+        Ec2Machine { standing, ..self }
     }
 
     /// Takes the signal by which the service manager ends this process as news that the machine
@@ -149,6 +158,10 @@ impl Machine for Ec2Machine {
     }
 
     fn leave(&mut self, how: Leave) -> Result<(), MachineError> {
+        if let Some(at_end) = self.standing {
+            let end = standing::end(&self.client, at_end, &self.instance);
+            return end.map_err(|what| MachineError { what, source: None });
+        }
         if self.group_is_gone {
             // The group takes its machines with it.
             return Ok(());

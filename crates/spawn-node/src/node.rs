@@ -28,6 +28,7 @@ use crate::dynamo_api::AwsDynamo;
 use crate::job::{self, Places, Run};
 use crate::machine::Ec2Machine;
 use crate::objects::S3Objects;
+use crate::standing;
 
 /// How long scripts get when the array is cancelled.
 const CANCEL_NOTICE: Duration = Duration::from_secs(30);
@@ -112,7 +113,11 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
         None,
     )?);
     let mut machine = Ec2Machine::new(imds, client.clone(), instance.clone(), config.made.clone());
+    machine = machine.standing(config.standing.as_ref().map(|standing| standing.at_end));
     machine.heed_termination()?;
+    if let Some(standing) = &config.standing {
+        standing::guard(&client, standing, &instance)?;
+    }
     let open_files = raise_open_files().map_err(|e| NodeError::System {
         doing: "raise the limit of open files",
         source: e.into(),

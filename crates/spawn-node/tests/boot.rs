@@ -34,6 +34,7 @@ fn boot() -> Boot {
             bundle: "/opt/spawn/bundle".into(),
             bundle_sha256: sha256(&b"bundle"[..]).unwrap(),
             dir: "/var/lib/spawn".into(),
+            standing: None,
             lease_ms: 90_000,
             look_ms: 5_000,
             ask_ms: 10_000,

@@ -265,6 +265,8 @@ fn findings(found: &[Finding]) -> String {
 
 fn aws_exit_code(error: &AwsError) -> u8 {
     match error.kind {
+        // Not AWS's word but the client's own: no region, or a file of the AWS CLI that is wrong.
+        ErrorKind::Validation if error.service == "AWS" => 2,
         ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Expired => 4,
         ErrorKind::NotFound | ErrorKind::Capacity | ErrorKind::Quota => 3,
         _ => 1,

@@ -166,7 +166,7 @@ pub struct Client(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    credentials: CachedCredentials,
+    credentials: Arc<CachedCredentials>,
     paces: Mutex<BTreeMap<&'static str, Pace>>,
     /// Seconds to add to the machine's clock to have AWS's.
     skew: AtomicI64,
@@ -189,10 +189,10 @@ impl Client {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self(Arc::new(Shared {
-            credentials: CachedCredentials::new(
+            credentials: Arc::new(CachedCredentials::new(
                 Arc::clone(&config.credentials),
                 Arc::clone(&config.clock),
-            ),
+            )),
             config,
             paces: Mutex::default(),
             skew: AtomicI64::new(0),
@@ -212,6 +212,31 @@ impl Client {
             region: region.to_owned(),
             ..self.0.config.clone()
         })
+    }
+
+    /// The same client with another patience; it shares the connections and the credentials.
+    #[must_use]
+    pub fn with_patience(&self, patience: Patience) -> Self {
+        Self(Arc::new(Shared {
+            config: Config {
+                patience,
+                ..self.0.config.clone()
+            },
+            credentials: Arc::clone(&self.0.credentials),
+            paces: Mutex::default(),
+            skew: AtomicI64::new(self.0.skew.load(Ordering::Relaxed)),
+        }))
+    }
+
+    /// Where a service is, for this client's region.
+    ///
+    /// # Errors
+    /// It has no address there: [`ErrorKind::Validation`].
+    pub fn endpoint(&self, service: &'static Service) -> Result<Endpoint, AwsError> {
+        let Config {
+            endpoints, region, ..
+        } = &self.0.config;
+        endpoints.resolve(service, region, "endpoint")
     }
 
     /// Time and chance.

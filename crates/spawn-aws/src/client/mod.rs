@@ -18,8 +18,8 @@ pub use error::{AwsError, ErrorKind, Failure, classify, is_throttle, may_be_skew
 pub use query::Lists;
 pub use retry::{Pace, Patience, Safety, may_send_again};
 pub use service::{
-    AUTO_SCALING, DYNAMODB, EC2, Endpoint, IAM, Overrides, Partition, S3, SCHEDULER,
-    SERVICE_QUOTAS, SSM, STS, Service, partition,
+    AUTO_SCALING, DYNAMODB, EC2, Endpoint, IAM, Overrides, PRICING, Partition, Reach, S3,
+    SCHEDULER, SERVICE_QUOTAS, SSM, STS, Service, partition,
 };
 pub use sign::sign;
 pub use transport::{HttpRequest, HttpResponse, HttpTransport, Method, Transport, TransportError};

@@ -14,41 +14,54 @@ pub struct Service {
     pub host: &'static str,
     /// Its name in signatures.
     pub signing: &'static str,
-    /// One endpoint for a whole partition.
-    pub global: bool,
+    /// How many addresses it has.
+    pub reach: Reach,
     /// Changing calls a second that are no more than AWS gives every account, with the burst.
     /// None: as fast as the caller, until AWS says otherwise.
     pub pace: Option<(f64, f64)>,
 }
 
+/// Where a service answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// In every region, for that region.
+    Region,
+    /// At one address for a whole partition.
+    Partition,
+    /// In these regions only, each for all regions of the partition `aws`; other partitions have none.
+    Few(&'static [&'static str]),
+}
+
 macro_rules! services {
-    ($($(#[$doc:meta])* $id:ident: $name:literal, $variable:literal, $host:literal, $signing:literal, $global:literal, $pace:expr;)*) => {
+    ($($(#[$doc:meta])* $id:ident: $name:literal, $variable:literal, $host:literal, $signing:literal, $reach:expr, $pace:expr;)*) => {
         $($(#[$doc])* pub static $id: Service = Service {
             name: $name, variable: $variable, host: $host, signing: $signing,
-            global: $global, pace: $pace,
+            reach: $reach, pace: $pace,
         };)*
     };
 }
 
 services! {
     /// Machines. Changing calls: the bucket of `RunInstances`, the smallest (5 at once, 2 a second).
-    EC2: "EC2", "EC2", "ec2", "ec2", false, Some((2.0, 5.0));
+    EC2: "EC2", "EC2", "ec2", "ec2", Reach::Region, Some((2.0, 5.0));
     /// Groups of machines.
-    AUTO_SCALING: "Auto Scaling", "AUTO_SCALING", "autoscaling", "autoscaling", false, Some((10.0, 20.0));
+    AUTO_SCALING: "Auto Scaling", "AUTO_SCALING", "autoscaling", "autoscaling", Reach::Region, Some((10.0, 20.0));
     /// Roles and policies.
-    IAM: "IAM", "IAM", "iam", "iam", true, Some((5.0, 15.0));
+    IAM: "IAM", "IAM", "iam", "iam", Reach::Partition, Some((5.0, 15.0));
     /// Who is calling, and assumed roles.
-    STS: "STS", "STS", "sts", "sts", false, None;
+    STS: "STS", "STS", "sts", "sts", Reach::Region, None;
     /// Parameters, the ids of images among them.
-    SSM: "SSM", "SSM", "ssm", "ssm", false, Some((3.0, 10.0));
+    SSM: "SSM", "SSM", "ssm", "ssm", Reach::Region, Some((3.0, 10.0));
     /// Limits of the account.
-    SERVICE_QUOTAS: "Service Quotas", "SERVICE_QUOTAS", "servicequotas", "servicequotas", false, Some((3.0, 10.0));
+    SERVICE_QUOTAS: "Service Quotas", "SERVICE_QUOTAS", "servicequotas", "servicequotas", Reach::Region, Some((3.0, 10.0));
     /// One-time calls at a set time.
-    SCHEDULER: "EventBridge Scheduler", "SCHEDULER", "scheduler", "scheduler", false, Some((50.0, 50.0));
+    SCHEDULER: "EventBridge Scheduler", "SCHEDULER", "scheduler", "scheduler", Reach::Region, Some((50.0, 50.0));
     /// Tables.
-    DYNAMODB: "DynamoDB", "DYNAMODB", "dynamodb", "dynamodb", false, None;
+    DYNAMODB: "DynamoDB", "DYNAMODB", "dynamodb", "dynamodb", Reach::Region, None;
     /// Objects.
-    S3: "S3", "S3", "s3", "s3", false, None;
+    S3: "S3", "S3", "s3", "s3", Reach::Region, None;
+    /// The price list. It tells the prices of every region in three of them.
+    PRICING: "Price List", "PRICING", "api.pricing", "pricing", Reach::Few(&["us-east-1", "ap-south-1", "eu-central-1"]), None;
 }
 
 /// Where a service is, and the region its signatures are for.
@@ -163,6 +176,7 @@ impl Overrides {
             &SCHEDULER,
             &DYNAMODB,
             &S3,
+            &PRICING,
         ]
         .into_iter()
         .filter_map(|service| {
@@ -219,9 +233,15 @@ impl Overrides {
             .map(|(_, url)| url)
             .or(self.all.as_ref());
         let partition = partition(region);
-        let signing_region = match &partition {
-            Ok(partition) if service.global => partition.home,
-            _ => region,
+        let nearest = match (service.reach, &partition) {
+            (Reach::Few(regions), Ok(partition)) if partition.name == "aws" => {
+                nearest(regions, region)
+            }
+            _ => None,
+        };
+        let signing_region = match (&partition, service.reach) {
+            (Ok(partition), Reach::Partition) => partition.home,
+            _ => nearest.unwrap_or(region),
         };
         if let Some(url) = named {
             return Ok(Endpoint {
@@ -235,11 +255,18 @@ impl Overrides {
         })?;
         let host = service.host;
         let suffix = partition.suffix;
-        let host = match (service.global, partition.name) {
-            (true, "aws") => format!("{host}.{suffix}"),
-            (true, "aws-us-gov") => format!("{host}.us-gov.{suffix}"),
-            (true, _) => format!("{host}.{}.{suffix}", partition.home),
-            (false, _) => format!("{host}.{region}.{suffix}"),
+        let host = match (service.reach, partition.name) {
+            (Reach::Partition, "aws") => format!("{host}.{suffix}"),
+            (Reach::Partition, "aws-us-gov") => format!("{host}.us-gov.{suffix}"),
+            (Reach::Partition, _) => format!("{host}.{}.{suffix}", partition.home),
+            (Reach::Region, _) => format!("{host}.{region}.{suffix}"),
+            (Reach::Few(_), _) => {
+                let place = nearest.ok_or_else(|| {
+                    let message = format!("the service has no address for region `{region}`");
+                    AwsError::new(service.name, operation, ErrorKind::Validation, message)
+                })?;
+                format!("{host}.{place}.{suffix}")
+            }
         };
         Ok(Endpoint {
             url: format!("https://{host}"),
@@ -247,6 +274,17 @@ impl Overrides {
             overridden: false,
         })
     }
+}
+
+/// The one of `regions` on the same side of the world as `region`, else the first.
+fn nearest(regions: &[&'static str], region: &str) -> Option<&'static str> {
+    let side = |name: &str| match name.split('-').next().unwrap_or_default() {
+        "eu" | "il" | "me" | "af" => "eu",
+        "ap" => "ap",
+        _ => "us",
+    };
+    let same = regions.iter().find(|r| side(r) == side(region));
+    same.or(regions.first()).copied()
 }
 
 fn trimmed(url: &str) -> String {
@@ -321,10 +359,49 @@ mod tests {
     }
 
     #[test]
+    fn the_price_list_has_few_addresses() {
+        for (region, place) in [
+            ("us-east-1", "us-east-1"),
+            ("us-west-2", "us-east-1"),
+            ("ca-central-1", "us-east-1"),
+            ("sa-east-1", "us-east-1"),
+            ("mx-central-1", "us-east-1"),
+            ("eu-west-1", "eu-central-1"),
+            ("eu-central-1", "eu-central-1"),
+            ("af-south-1", "eu-central-1"),
+            ("il-central-1", "eu-central-1"),
+            ("ap-southeast-2", "ap-south-1"),
+        ] {
+            let expected = format!("https://api.pricing.{place}.amazonaws.com");
+            assert_eq!(url(&PRICING, region), (expected, place.into()), "{region}");
+        }
+        for region in ["cn-north-1", "us-gov-west-1"] {
+            let error = Overrides::default().resolve(&PRICING, region, "GetProducts");
+            let error = error.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Validation);
+            assert_eq!(
+                error.to_string(),
+                format!("Price List GetProducts: the service has no address for region `{region}`")
+            );
+            // Who names an address knows why.
+            let named = Overrides::everything_at("http://127.0.0.1:1");
+            let named = named.resolve(&PRICING, region, "GetProducts").unwrap();
+            assert_eq!(named.signing_region, region);
+        }
+        let named = Overrides::default().with(&PRICING, "http://127.0.0.1:1/");
+        let named = named.resolve(&PRICING, "eu-west-1", "GetProducts").unwrap();
+        assert_eq!(
+            (named.url.as_str(), named.signing_region.as_str()),
+            ("http://127.0.0.1:1", "eu-central-1")
+        );
+    }
+
+    #[test]
     fn named_addresses_in_order() {
         let environment = Environment::of([
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566/"),
             ("AWS_ENDPOINT_URL_AUTO_SCALING", "http://127.0.0.1:1"),
+            ("AWS_ENDPOINT_URL_PRICING", "http://127.0.0.1:2"),
         ]);
         let profiles = Profiles::parse(
             "[default]\nendpoint_url = http://file\nservices = mine\n[services mine]\ns3 =\n  endpoint_url = http://s3file\n",
@@ -334,6 +411,7 @@ mod tests {
         let both = Overrides::from_environment(&environment, &profiles);
         let at = |o: &Overrides, s| o.resolve(s, "us-east-1", "X").unwrap().url;
         assert_eq!(at(&both, &AUTO_SCALING), "http://127.0.0.1:1");
+        assert_eq!(at(&both, &PRICING), "http://127.0.0.1:2");
         assert_eq!(at(&both, &S3), "http://127.0.0.1:4566");
         let file = Overrides::from_environment(&Environment::default(), &profiles);
         assert_eq!(at(&file, &S3), "http://s3file");

@@ -228,6 +228,25 @@ fn expired_credentials_are_renewed_once() {
 }
 
 #[test]
+fn another_patience_shares_the_credentials() {
+    let transport = Scripted::new([status(200, STARTED), ec2_error(503, "RequestLimitExceeded")]);
+    let (aws, _) = client_of(&transport, Renewing(Mutex::new(0)));
+    run_instances(&aws, &RunInstances::default()).unwrap();
+    let hasty = aws.with_patience(Patience {
+        attempts: 1,
+        attempt: Duration::from_secs(1),
+        ..Patience::default()
+    });
+    let error = run_instances(&hasty, &RunInstances::default()).unwrap_err();
+    assert_eq!((error.kind, error.attempts), (ErrorKind::Throttled, 1));
+    for request in transport.requests() {
+        let signature = request.headers.iter().find(|(n, _)| n == "authorization");
+        assert!(signature.unwrap().1.contains("Credential=KEY1/"));
+    }
+    assert_eq!(transport.asked.lock().unwrap()[1].1, Duration::from_secs(1));
+}
+
+#[test]
 fn embedded_credentials_never_go_to_aws() {
     let transport = Scripted::new([]);
     let (aws, _) = client_of(&transport, Credentials::fixed("SPAWNLOCALABCDEFGHIJ", "s"));

@@ -5,6 +5,7 @@ pub mod autoscaling;
 pub mod dynamodb;
 pub mod ec2;
 pub mod iam;
+pub mod pricing;
 pub mod quotas;
 pub mod s3;
 pub mod scheduler;

@@ -129,6 +129,7 @@ impl Launched {
             bundle: self.world.dir.path().join("bundle"),
             bundle_sha256: self.bundle_sha256.clone(),
             dir: dir.to_owned(),
+            standing: None,
             lease_ms: 6_000,
             look_ms: 100,
             ask_ms: 200,

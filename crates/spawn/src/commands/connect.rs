@@ -51,6 +51,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let status = session.status(&id)?;
     let position = match args.task {
         Some(index) => Some(session.position(&id, index)?),
+        None if status.workers.is_empty() => {
+            return Err(CliError::NoTask {
+                array: id,
+                what: "machine at work".to_owned(),
+            });
+        }
         None if status.workers.len() == 1 => None,
         None => {
             return Err(CliError::Usage {

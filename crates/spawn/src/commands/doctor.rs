@@ -19,6 +19,7 @@ use crate::render::Output;
 /// Examples:
 ///
 ///   spawn doctor
+///   spawn doctor --policy > spawn-policy.json
 ///   spawn doctor --instance-type c7g.large --spot --workers 200 --region eu-west-1
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
@@ -34,6 +35,10 @@ pub struct Args {
     /// As spot capacity
     #[arg(long)]
     spot: bool,
+
+    /// Print the IAM policy that a person needs who launches, and check nothing
+    #[arg(long, exclusive = true)]
+    policy: bool,
 
     /// How many machines
     #[arg(long, value_name = "W", default_value_t = 1)]
@@ -57,6 +62,10 @@ enum State {
 
 /// Runs `spawn doctor`.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
+    if args.policy {
+        output.write_json(&spawn_ec2::grants::policy())?;
+        return Ok(Exit::Ok);
+    }
     let asked = LaunchArgs {
         provider: Some(Provider::Ec2),
         region: args.region.clone(),

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod ec2;
 mod environment;
 mod help;
 mod launching;

@@ -64,7 +64,7 @@ fn wrong_launches_are_refused_by_name() {
             "did you mean `90s`",
         ),
         (&["--user-data", "@s.sh", "--timeout", "soon"], "--timeout"),
-        (&["--user-data", "@s.sh", "--provider", "ec2"], "ec2"),
+        (&["--user-data", "@s.sh", "--provider", "ec2"], "no region"),
         (
             &["--user-data", "@s.sh", "--provider", "ec2", "--durable"],
             "`--durable` is for the local provider only",

@@ -164,9 +164,12 @@ pub fn describe_instance_type_offerings(
 /// What `DescribeSpotPriceHistory` is asked. Both times equal: the prices of that time.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SpotPriceQuery {
-    /// These types.
+    /// These types. One that AWS does not know makes the call fail; a filter does not.
     #[serde(rename = "InstanceType")]
     pub instance_types: Vec<String>,
+    /// Those that match all of these: `instance-type`, `availability-zone`.
+    #[serde(rename = "Filter")]
+    pub filters: Vec<Filter>,
     /// `Linux/UNIX`; `Linux/UNIX (Amazon VPC)` in accounts that have EC2-Classic.
     #[serde(rename = "ProductDescription")]
     pub product_descriptions: Vec<String>,

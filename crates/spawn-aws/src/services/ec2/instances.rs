@@ -160,6 +160,28 @@ pub fn terminate_instances(client: &Client, ids: &[&str]) -> Result<Vec<StateCha
     Ok(changed)
 }
 
+/// `StopInstances`; with `hibernate` their memory goes onto their disks, and one that cannot is
+/// [`crate::client::ErrorKind::Validation`].
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn stop_instances(
+    client: &Client,
+    ids: &[&str],
+    hibernate: bool,
+) -> Result<Vec<StateChange>, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        #[serde(default, deserialize_with = "items")]
+        instances_set: Vec<StateChange>,
+    }
+    let request = json!({ "InstanceId": ids, "Hibernate": hibernate.then_some(true) });
+    let operation = "StopInstances";
+    query_call::<Answer>(client, API, operation, Safety::Repeatable, &request)
+        .map(|answer| answer.instances_set)
+}
+
 page!(Reservations, "reservationSet", Reservation);
 
 fn flat(reservations: Vec<Reservation>) -> impl Iterator<Item = Instance> {

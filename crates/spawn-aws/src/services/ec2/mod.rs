@@ -13,7 +13,8 @@ pub use catalog::{
 };
 pub use instances::{
     Instance, InstanceState, RunInstances, StateChange, TemplateReference, create_tags,
-    describe_instances, describe_instances_by_id, run_instances, terminate_instances,
+    describe_instances, describe_instances_by_id, run_instances, stop_instances,
+    terminate_instances,
 };
 pub use launch_data::{
     BlockDevice, EbsVolume, InstanceProfile, LaunchData, MarketOptions, MetadataOptions,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use spawn_aws::client::{Client, new_token};
 use spawn_core::array_id::ArrayId;
+use spawn_core::cost::Cost;
 use spawn_core::duration::Span;
 use spawn_core::moment::UnixMicros;
 use spawn_dynamo::{DynamoLedger, DynamoOptions};
@@ -16,7 +17,7 @@ use spawn_ec2::plan::{LaunchPlan, Request, plan};
 use spawn_ec2::preflight::{Finding, preflight};
 use spawn_ec2::programs::{Program, Programs};
 use spawn_ec2::setup::{self, LONGEST_TTL_DAYS, Missing};
-use spawn_ec2::{gather, names};
+use spawn_ec2::{gather, names, prices};
 use spawn_local::home::Home;
 use spawn_local::submission::own_umask;
 use spawn_node::boot::Need;
@@ -47,7 +48,7 @@ pub fn run(args: &Args, resolved: &Resolved, output: &Output) -> Result<Exit, Cl
     let home = home()?;
     let limit = resolved.wait_timeout.map(|span| span.as_duration());
     let (id, launched) = new_id()?;
-    let draft = Draft::new(resolved, &id, launched)?;
+    let draft = Draft::new(&home, resolved, &id, launched)?;
     let mut view = PlanView::new(resolved);
     view.workers = draft.plan.machines();
     let first_line = draft.first_line();
@@ -98,7 +99,7 @@ pub struct Examined {
 /// Looks at everything that a launch looks at, and makes nothing.
 pub fn examine(resolved: &Resolved) -> Result<Examined, CliError> {
     let (id, launched) = new_id()?;
-    let draft = Draft::new(resolved, &id, launched)?;
+    let draft = Draft::new(&home()?, resolved, &id, launched)?;
     let mut good: Vec<String> = draft
         .plan
         .lanes
@@ -113,6 +114,7 @@ pub fn examine(resolved: &Resolved) -> Result<Examined, CliError> {
             )
         })
         .collect();
+    good.push(format!("costs {}", draft.cost));
     let missing = draft.missing.iter();
     good.extend(missing.map(|missing| format!("a first launch will {missing}")));
     Ok(Examined {
@@ -234,11 +236,17 @@ struct Draft {
     plan: LaunchPlan,
     needs: Vec<Need>,
     lease_ms: u64,
+    cost: Cost,
 }
 
 impl Draft {
     /// Looks at everything. Reads only.
-    fn new(resolved: &Resolved, id: &ArrayId, launched: UnixMicros) -> Result<Draft, CliError> {
+    fn new(
+        home: &Home,
+        resolved: &Resolved,
+        id: &ArrayId,
+        launched: UnixMicros,
+    ) -> Result<Draft, CliError> {
         let spec = &resolved.spec;
         let lease_ms = lease()?;
         let longest = u64::from(LONGEST_TTL_DAYS) * 24 * 3_600_000;
@@ -279,7 +287,11 @@ impl Draft {
         let used = used(&plan, &programs)?;
         let missing =
             setup::look(&client, &facts, &used).map_err(ec2("see what the account has", None))?;
+        let mut cache = prices::Cache::in_directory(home.root());
+        let wanted = prices::wanted(&plan);
+        let prices = prices::look_up(&client, &facts, &mut cache, &wanted, launched);
         Ok(Draft {
+            cost: prices::cost(&plan, &prices),
             needs: needs(&resolved.tools),
             client,
             facts,
@@ -309,10 +321,11 @@ impl Draft {
             })
             .collect();
         format!(
-            "ec2: runs on {} in {} of account {}; costs money",
+            "ec2: runs on {} in {} of account {}; costs money: {}",
             machines.join(", "),
             self.facts.region,
-            self.facts.account
+            self.facts.account,
+            self.cost
         )
     }
 
