@@ -95,6 +95,8 @@ pub fn furnish(
             },
             needs: with.needs.to_vec(),
             bucket_url: boot::bucket_url(&plan.bucket, &plan.region),
+            scaling_url: boot::scaling_url(&plan.region),
+            most_failures: boot::most_failures(plan.machines()),
             metadata_url: boot::METADATA.to_owned(),
             root: String::new(),
             patience_s: boot::PATIENCE_S,
