@@ -1,0 +1,98 @@
+//! What machines may do, with every call held against their role's policies.
+
+use serde_json::json;
+
+use crate::account::instance_type;
+use crate::how_to::chunks;
+use crate::world::World;
+
+#[test]
+fn a_whole_run_needs_no_more_than_it_is_granted() {
+    let Some(world) = World::with_machines() else {
+        return;
+    };
+    world.bed.enforce_policies();
+    let id = chunks::launch(&world, 2, 2);
+    world.wait(&id).expect_code(0);
+    chunks::check_outputs(&world, 4);
+    world.all_gone();
+    // Not even once was somebody refused, and found another way.
+    let outcomes = world.bed.get("counts")["outcomes"].clone();
+    let refused: Vec<_> = outcomes
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, by_status)| {
+            let codes = by_status.as_object().unwrap();
+            codes
+                .keys()
+                .any(|code| code.contains("AccessDenied") || code.contains("Unauthorized"))
+        })
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
+
+/// Says of each attempt whether it was refused, and nothing else.
+const TRY: &str = r#"
+try() {
+  local name=$1 out
+  shift
+  if out=$("$@" 2>&1); then
+    echo "$name: allowed"
+  elif [[ $out == *AccessDenied* || $out == *UnauthorizedOperation* || $out == *"not authorized"* ]]; then
+    echo "$name: refused"
+  else
+    echo "$name: $out"
+  fi
+}
+try list-buckets aws s3 ls
+try list-queues aws sqs list-queues
+try scan-other-table aws dynamodb scan --table-name other
+try write-ledger aws dynamodb delete-table --table-name spawn-ledger
+try end-machine aws ec2 terminate-instances --instance-ids $OTHER
+try end-other aws autoscaling terminate-instance-in-auto-scaling-group --instance-id $OTHER --should-decrement-desired-capacity
+try empty-other aws autoscaling set-desired-capacity --auto-scaling-group-name other --desired-capacity 0
+try make-user aws iam create-user --user-name mallory
+"#;
+
+#[test]
+fn a_task_can_do_what_was_asked_for_and_nothing_to_others() {
+    let Some(world) = World::with_machines() else {
+        return;
+    };
+    world.shell(&format!(
+        r#"
+        aws dynamodb create-table --table-name other --billing-mode PAY_PER_REQUEST \
+          --attribute-definitions AttributeName=k,AttributeType=S --key-schema AttributeName=k,KeyType=HASH
+        image=$(aws ssm get-parameter --query Parameter.Value --output text \
+          --name /aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64)
+        aws ec2 create-launch-template --launch-template-name other \
+          --launch-template-data "{{\"ImageId\": \"$image\", \"InstanceType\": \"{}\"}}"
+        aws autoscaling create-auto-scaling-group --auto-scaling-group-name other --min-size 0 \
+          --max-size 1 --desired-capacity 1 --availability-zones us-east-1a \
+          --launch-template LaunchTemplateName=other
+        "#,
+        instance_type()
+    ));
+    let other = world.until("the other machine runs", || {
+        world.machines_in("running").pop()
+    });
+    world.bed.enforce_policies();
+    world.write("try.sh", TRY);
+    let flags = "--ttl 1h --iam-policy s3:ReadOnly --user-data @try.sh --instance-type";
+    let env = format!("OTHER={other}");
+    let id = world.launch(flags.split(' ').chain([instance_type(), "--env", &env]));
+    world.wait(&id).expect_code(0);
+    assert_eq!(
+        world.ok(["logs", &id, "--task", "0"]),
+        "list-buckets: allowed\nlist-queues: refused\nscan-other-table: refused\n\
+         write-ledger: refused\nend-machine: refused\nend-other: refused\n\
+         empty-other: refused\nmake-user: refused\n"
+    );
+    world.until("only the other group is left", || {
+        let groups = world.groups();
+        (groups.len() == 1 && groups[0]["name"] == "other").then_some(())
+    });
+    assert_eq!(world.groups()[0]["desired"], json!(1));
+    assert!(world.machines_in("running").contains(&other));
+}
