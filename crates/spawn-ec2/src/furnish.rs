@@ -106,12 +106,21 @@ pub fn furnish(
             .map_err(|source| FurnishError::Boot { lane, source })?;
         plan.lanes[lane].user_data = text;
     }
+    Ok(record(plan, spec, with.umask)?)
+}
+
+/// Gives the array its record: what was asked, and the plan itself, so that machines can be had
+/// again.
+///
+/// # Errors
+/// The specification cannot be written down.
+pub fn record(plan: &mut LaunchPlan, spec: &LaunchSpec, umask: u32) -> serde_json::Result<()> {
     plan.array.spec = String::new();
     let submission = Submission {
         launch: spec.clone(),
         shell_env: Vec::new(),
         path: String::new(),
-        umask: with.umask,
+        umask,
         machines: Some(serde_json::to_value(&*plan)?),
     };
     plan.array.spec = serde_json::to_string(&submission)?;
