@@ -213,7 +213,7 @@ fn lower(isolation: Isolation) -> Option<Isolation> {
 
 /// AWS's time, as far as answers have told: the machine's clock may be days off. Reading the array is
 /// the first call, so that all that is told to the ledger comes after an answer.
-fn aws_now(client: &Client) -> UnixMicros {
+pub fn aws_now(client: &Client) -> UnixMicros {
     let since = client.aws_now().duration_since(UNIX_EPOCH);
     let micros = since.unwrap_or_default().as_micros();
     UnixMicros(i64::try_from(micros).unwrap_or(i64::MAX))

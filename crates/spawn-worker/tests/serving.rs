@@ -307,3 +307,31 @@ fn what_runs_can_be_seen_until_it_has_ended() {
         assert_eq!(shown(), None);
     });
 }
+
+#[test]
+fn a_notice_while_nothing_runs_is_followed_at_once() {
+    let budgets = Budgets {
+        exit: 1,
+        backoff_millis: 600_000,
+        backoff_max_millis: 600_000,
+        ..Budgets::default()
+    };
+    for recommended in [true, false] {
+        let group = Group::new(1, budgets.clone(), "echo began >> $MARKS; exit 1");
+        let machine = FakeMachine::new();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+            let mut ledger = group.ledger.clone();
+            let mut failed = || ledger.task(&group.array, 0).unwrap().unwrap().spent.exit == 1;
+            until("it waits for its next attempt", &mut failed);
+            *machine.outlook.lock().unwrap() = match recommended {
+                true => Outlook::AtRisk,
+                false => Outlook::Ending {
+                    at: now().plus_millis(120_000),
+                },
+            };
+            assert_eq!(worker.join().unwrap(), End::Yielded);
+        });
+        assert_eq!(group.marks(), ["began"]);
+    }
+}
