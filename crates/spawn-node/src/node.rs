@@ -174,7 +174,14 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
         fs::create_dir_all(config.dir.join("logs")).map_err(system("make the log's directory"))?;
         let (ours, theirs) = UnixStream::pair().map_err(system("talk to the agent"))?;
         let mut agent = start_agent(&places, theirs).map_err(system("start the agent"))?;
-        let settings = settings(config, &places, &run, agent.id(), &instance);
+        let settings = settings(
+            config,
+            &places,
+            &run,
+            agent.id(),
+            &instance,
+            submission.launch.max_failures,
+        );
         let made = |id| job::job(config, &submission, &record, &run, id);
         if made(spawn_ports::ledger::AgentId(0)).is_none() {
             return Err(NodeError::Spec(format!("it has no lane {}", config.lane)));
@@ -292,6 +299,7 @@ fn settings(
     run: &Run<'_>,
     agent: u32,
     instance: &str,
+    max_failures: Option<spawn_core::max_failures::MaxFailures>,
 ) -> Settings {
     Settings {
         array: config.array.clone(),
@@ -310,6 +318,7 @@ fn settings(
         look_every: Duration::from_millis(config.look_ms),
         ask_every: Duration::from_millis(config.ask_ms),
         cancel_notice: CANCEL_NOTICE,
+        max_failures,
         log: places.log(run.name),
     }
 }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::array_id::ArrayId;
 use spawn_core::crew::{Idle, when_idle};
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::{Intent, Token};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub ask_every: Duration,
     /// How long scripts get when the array is cancelled.
     pub cancel_notice: Duration,
+    /// How many tasks may fail before nothing more is started.
+    pub max_failures: Option<MaxFailures>,
     /// The agent's log.
     pub log: PathBuf,
 }
@@ -352,11 +355,29 @@ impl<'a> Worker<'a> {
             // told again since the answer was lost.
             self.ledger.commit(self.id, &self.commits, (self.now)())?;
             self.commits.clear();
+            self.halt_if_too_many_failed()?;
         }
         while let Some((token, positions)) = self.releases.last() {
             self.ledger
                 .release(self.id, *token, positions, (self.now)())?;
             self.releases.pop();
+        }
+        Ok(())
+    }
+
+    /// Every worker looks for itself: the first that sees it closes the array.
+    fn halt_if_too_many_failed(&mut self) -> Result<(), WorkerError> {
+        let Some(most) = self.settings.max_failures else {
+            return Ok(());
+        };
+        let Some(record) = self.record()? else {
+            return Ok(());
+        };
+        let counts = &record.counts;
+        if record.intent == Intent::Run && most.exceeded_by(counts.failed, counts.total()) {
+            let now = (self.now)();
+            self.ledger
+                .close(&self.settings.array, Intent::Halted, now)?;
         }
         Ok(())
     }
@@ -545,6 +566,7 @@ impl<'a> Worker<'a> {
             }
         }
         self.show();
+        self.halt_if_too_many_failed()?;
         self.carrier.carry(self.objects, None)?;
         Ok(())
     }

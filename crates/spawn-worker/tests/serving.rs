@@ -4,6 +4,7 @@ mod scene;
 
 use scene::{FakeMachine, Group, Weather, now, until};
 use spawn_core::budgets::Budgets;
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::outcome::Cause;
 use spawn_core::task::{Intent, TaskState};
 use spawn_ports::ledger::Ledger;
@@ -334,4 +335,16 @@ fn a_notice_while_nothing_runs_is_followed_at_once() {
         });
         assert_eq!(group.marks(), ["began"]);
     }
+}
+
+#[test]
+fn too_many_failures_halt_the_array() {
+    let mut group = Group::new(9, Budgets::default(), "echo began >> $MARKS; exit 1");
+    group.max_failures = Some(MaxFailures::Tasks(1));
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    let record = group.record();
+    assert_eq!(record.intent, Intent::Halted);
+    assert_eq!(record.counts.failed, 2);
+    assert_eq!(group.marks(), ["began", "began"]);
 }

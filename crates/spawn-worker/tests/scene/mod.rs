@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
 use spawn_core::index_set::IndexSet;
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::task::{Illegal, Intent, Token};
 use spawn_local::wire::agent::{Isolation, Job};
@@ -190,6 +191,7 @@ pub struct Group {
     /// The array's time and the worker's, in milliseconds.
     pub ttl_ms: u64,
     pub worker_ttl_ms: Option<u64>,
+    pub max_failures: Option<MaxFailures>,
     script: String,
     total: u64,
 }
@@ -219,6 +221,7 @@ impl Group {
             weather: Arc::default(),
             ttl_ms: 3_600_000,
             worker_ttl_ms: None,
+            max_failures: None,
             array,
             dir,
             script: script.to_owned(),
@@ -268,6 +271,7 @@ impl Group {
             look_every: Duration::from_millis(50),
             ask_every: Duration::from_millis(200),
             cancel_notice: Duration::from_secs(5),
+            max_failures: self.max_failures,
             log: self.log(slot),
         };
         let worker = Worker::start(
