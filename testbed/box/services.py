@@ -180,6 +180,7 @@ class Services:
         again = policy == "always" or policy == "on-failure" and not clean or policy == "on-success" and clean
         again |= policy in ("on-abnormal", "on-abort") and result == "signal" and not clean
         prevented = service.unit.one("RestartPreventExitStatus", "").split()
+        failed = not clean
         if service.wanted and again and str(code) not in prevented:
             window = units.span(service.unit.one("StartLimitIntervalSec", None, "Unit"), 10.0)
             burst = int(service.unit.one("StartLimitBurst", 5, "Unit"))
@@ -192,7 +193,20 @@ class Services:
                 service.restarts.append(now)
                 service.state = "activating"
                 service.restart_at = now + (service.unit.seconds("RestartSec", 0.1) or 0)
+                failed = False
         self._tell(service)
+        if failed or service.result == "start-limit-hit":
+            for name in " ".join(service.unit.all("OnFailure", "Unit")).split():
+                self._follow(service, name)
+
+    def _follow(self, service, name):
+        """Starts what is to run once a service has failed for good."""
+        other = self.get(name)
+        if other is None:
+            self._log(f"{service.unit.name}: there is no {name}")
+        elif other is not service:
+            self._log(f"{service.unit.name}: failed, starting {name}")
+            self.start(other)
 
     def _tell(self, service):
         waiters, service.waiters = service.waiters, []

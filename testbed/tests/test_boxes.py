@@ -187,6 +187,30 @@ echo service is up
         self.state_is(name, "terminated")
         self.assertEqual(log.read_text().splitlines()[-1], "agent stopped")
 
+    def test_a_service_that_fails_for_good_is_followed_by_another(self):
+        name = self.boot("""#!/bin/bash
+cat > /etc/systemd/system/fails.service <<'UNIT'
+[Unit]
+StartLimitIntervalSec=60
+StartLimitBurst=2
+OnFailure=follows.service
+[Service]
+ExecStart=/bin/false
+Restart=on-failure
+RestartSec=50ms
+UNIT
+cat > /etc/systemd/system/follows.service <<'UNIT'
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'shutdown -P now'
+UNIT
+systemctl daemon-reload
+systemctl start --no-block fails.service
+""")
+        self.state_is(name, "terminated")
+        text = self.console(name)
+        self.assertEqual((text.count("started fails.service"), text.count("started follows.service")), (3, 1))
+
     def test_shutdown_behaviour_stop(self):
         (name,) = self.launch(UserData="#!/bin/sh\nshutdown -h now\n")
         self.state_is(name, "stopped")

@@ -95,6 +95,8 @@ pub fn furnish(
             },
             needs: with.needs.to_vec(),
             bucket_url: boot::bucket_url(&plan.bucket, &plan.region),
+            scaling_url: boot::scaling_url(&plan.region),
+            most_failures: boot::most_failures(plan.machines()),
             metadata_url: boot::METADATA.to_owned(),
             root: String::new(),
             patience_s: boot::PATIENCE_S,
@@ -104,12 +106,21 @@ pub fn furnish(
             .map_err(|source| FurnishError::Boot { lane, source })?;
         plan.lanes[lane].user_data = text;
     }
+    Ok(record(plan, spec, with.umask)?)
+}
+
+/// Gives the array its record: what was asked, and the plan itself, so that machines can be had
+/// again.
+///
+/// # Errors
+/// The specification cannot be written down.
+pub fn record(plan: &mut LaunchPlan, spec: &LaunchSpec, umask: u32) -> serde_json::Result<()> {
     plan.array.spec = String::new();
     let submission = Submission {
         launch: spec.clone(),
         shell_env: Vec::new(),
         path: String::new(),
-        umask: with.umask,
+        umask,
         machines: Some(serde_json::to_value(&*plan)?),
     };
     plan.array.spec = serde_json::to_string(&submission)?;

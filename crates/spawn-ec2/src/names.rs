@@ -119,11 +119,6 @@ pub fn array_prefix(array: &ArrayId) -> String {
     format!("arrays/{array}/")
 }
 
-/// Where an array's plan is in the bucket: JSON, [`crate::plan::LaunchPlan`].
-pub fn plan_key(array: &ArrayId) -> String {
-    format!("arrays/{array}/plan.json")
-}
-
 /// What the keys begin with under which workers say what they run; an agent's number follows.
 pub fn running_prefix(array: &ArrayId) -> String {
     format!("arrays/{array}/running/")

@@ -2,7 +2,10 @@
 //!
 //! It runs under cloud-init as root, on Amazon Linux 2023, Debian and Ubuntu, with no HOME, in `/`,
 //! and needs bash, a curl that signs all `x-amz-` headers (7.88 does), coreutils and systemd. It tries for
-//! ten minutes; a machine that is not ready then leaves a note in the bucket and is switched off.
+//! ten minutes; a machine that is not ready then leaves a note in the bucket and is switched off. So does
+//! one whose service cannot stay up. Its group replaces it: when there are [`Boot::most_failures`] notes,
+//! the machine stops its group's launches first. One that cannot do all that stays and tries again: no
+//! other would take its place, only its costs.
 
 use sha2::{Digest, Sha256};
 
@@ -57,11 +60,16 @@ pub struct Boot {
     pub needs: Vec<Need>,
     /// Where the bucket is: [`bucket_url`], or an address of one's own.
     pub bucket_url: String,
+    /// Where Auto Scaling is: [`scaling_url`], or an address of one's own.
+    pub scaling_url: String,
+    /// The machine whose note is this one, and each later one, stops the launches of its group, the
+    /// first in [`NodeConfig::made`]. From 1 to [`MOST_LISTED`]; [`most_failures`] says how many.
+    pub most_failures: u32,
     /// Where the metadata service is: [`METADATA`], or an address of one's own.
     pub metadata_url: String,
     /// What all paths on the machine begin with; empty on a machine of its own.
     pub root: String,
-    /// How long it is tried, in seconds.
+    /// How long it is tried, in seconds. A tenth of it lies between the tries after that.
     pub patience_s: u32,
 }
 
@@ -70,6 +78,16 @@ pub const METADATA: &str = "http://169.254.169.254";
 
 /// How long a machine tries to get ready, in seconds.
 pub const PATIENCE_S: u32 = 600;
+
+/// As many notes are counted, in one list.
+pub const MOST_LISTED: u32 = 1_000;
+
+/// How many of an array's machines may fail before its groups start no more: a tenth, and at least
+/// five, since a few bad machines are no news.
+pub fn most_failures(machines: u64) -> u32 {
+    let tenth = u32::try_from(machines.div_ceil(10)).unwrap_or(u32::MAX);
+    tenth.clamp(5, MOST_LISTED)
+}
 
 /// Why there is no user data.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +100,22 @@ pub enum BootError {
     Length(usize),
 }
 
-/// The address of a bucket. Certificates cover one label: a bucket with a dot goes into the path.
-pub fn bucket_url(bucket: &str, region: &str) -> String {
-    let suffix = match region.starts_with("cn-") {
+/// What the addresses of a region's services end with.
+fn suffix(region: &str) -> &'static str {
+    match region.starts_with("cn-") {
         true => "amazonaws.com.cn",
         false => "amazonaws.com",
-    };
+    }
+}
+
+/// The address of Auto Scaling.
+pub fn scaling_url(region: &str) -> String {
+    format!("https://autoscaling.{region}.{}", suffix(region))
+}
+
+/// The address of a bucket. Certificates cover one label: a bucket with a dot goes into the path.
+pub fn bucket_url(bucket: &str, region: &str) -> String {
+    let suffix = suffix(region);
     match bucket.contains('.') {
         true => format!("https://s3.{region}.{suffix}/{bucket}"),
         false => format!("https://{bucket}.s3.{region}.{suffix}"),
@@ -126,13 +154,38 @@ impl Boot {
                 format!("  need {command} {dnf} {apt} || return 1\n")
             })
             .collect();
+        let suspend = self.config.made.first().map_or_else(String::new, |own| {
+            let group = encoded(&own.group);
+            format!(
+                "Action=SuspendProcesses&AutoScalingGroupName={group}&ScalingProcesses.member.1=Launch&Version=2011-01-01"
+            )
+        });
         let config = serde_json::to_string(&self.config).unwrap_or_default();
         let script = TEMPLATE
             .replace("@PATIENCE@", &self.patience_s.to_string())
+            .replace("@PAUSE@", &(self.patience_s / 10).max(1).to_string())
+            .replace(
+                "@MOST@",
+                &self.most_failures.clamp(1, MOST_LISTED).to_string(),
+            )
+            .replace("@LISTED@", &quoted(&encoded(&self.failures_prefix())))
+            .replace(
+                "@SUSPENDS@",
+                if suspend.is_empty() {
+                    ""
+                } else {
+                    "  suspend_launches\n"
+                },
+            )
+            .replace("@SUSPEND@", &quoted(&suspend))
+            .replace("@SCALING@", &quoted(&self.scaling_url))
             .replace("@METADATA@", &quoted(&self.metadata_url))
             .replace("@BUCKET@", &quoted(&self.bucket_url))
             .replace("@REGION@", &quoted(&self.config.region))
-            .replace("@NOTES@", &quoted(&self.failures_prefix()))
+            .replace(
+                "@NOTES@",
+                &quoted(&encoded(&self.failures_prefix()).replace("%2F", "/")),
+            )
             .replace("@ROOT@", &quoted(&self.root))
             .replace("@DIR@", &quoted(&self.config.dir.to_string_lossy()))
             .replace("@NONE@", &hex(&Sha256::digest(b"")))
@@ -168,6 +221,16 @@ fn check(fetched: &Fetched) -> Result<(), BootError> {
 /// One word of the shell, whatever is in it.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// As it stands in a query: what is neither letter, digit nor `-._~` by its bytes.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let one = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -37,6 +37,10 @@ impl DynamoApi for AwsDynamo {
 }
 
 fn sorted(error: AwsError) -> DynamoError {
+    // Surely not executed; the metadata service may be late with new credentials.
+    if error.kind == ErrorKind::Expired && !error.maybe_executed {
+        return DynamoError::Throttled(error.to_string());
+    }
     if let Some(document) = &error.document {
         return DynamoError::from_answer(error.status, &document.to_string());
     }

@@ -9,10 +9,10 @@ use spawn_aws::client::{AwsError, Client, ErrorKind};
 use spawn_aws::imds::Imds;
 use spawn_aws::services::{autoscaling, ec2};
 use spawn_core::moment::UnixMicros;
-use spawn_local::wall_clock;
 use spawn_ports::machine::{Leave, Machine, MachineError, Outlook};
 
 use crate::config::{AtEnd, Made};
+use crate::node::aws_now;
 use crate::standing;
 
 /// How long scripts get when the machine is shut down without a notice: as long as the service
@@ -78,7 +78,7 @@ impl Ec2Machine {
     fn was_told_to_end(&mut self) -> Option<UnixMicros> {
         let signal = self.terminated.as_ref()?.read_signal();
         if let Ok(Some(_)) = signal {
-            let at = wall_clock::now().plus_millis(SHUTDOWN_NOTICE_MILLIS);
+            let at = aws_now(&self.client).plus_millis(SHUTDOWN_NOTICE_MILLIS);
             self.shut_down_at.get_or_insert(at);
         }
         self.shut_down_at
@@ -146,7 +146,7 @@ impl Machine for Ec2Machine {
             let at = match notice.time.parse::<Timestamp>() {
                 Ok(time) => UnixMicros(time.as_microsecond()),
                 // That it ends is what counts; spot notices come two minutes ahead.
-                Err(_) => wall_clock::now().plus_millis(SHUTDOWN_NOTICE_MILLIS),
+                Err(_) => aws_now(&self.client).plus_millis(SHUTDOWN_NOTICE_MILLIS),
             };
             return Ok(Outlook::Ending { at });
         }

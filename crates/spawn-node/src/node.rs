@@ -7,19 +7,21 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use spawn_aws::client::{AwsError, Client, Config, HttpTransport, SystemClock};
 use spawn_aws::environment::Environment;
 use spawn_aws::imds::{Imds, ImdsError};
 use spawn_aws::services::s3::Bucket;
+use spawn_core::moment::UnixMicros;
 use spawn_dynamo::{DynamoLedger, DynamoOptions};
 use spawn_local::submission::Submission;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::Isolation;
 use spawn_ports::ledger::{ArrayRecord, Ledger, LedgerError, NewAgent};
 use spawn_ports::machine::{Leave, Machine, MachineError};
+use spawn_worker::patience::pause;
 use spawn_worker::{End, Settings, Worker, WorkerError};
 
 use crate::bundle::{self, BundleError};
@@ -27,11 +29,14 @@ use crate::config::NodeConfig;
 use crate::dynamo_api::AwsDynamo;
 use crate::job::{self, Places, Run};
 use crate::machine::Ec2Machine;
-use crate::objects::S3Objects;
+use crate::objects::{S3Objects, is_passing};
 use crate::standing;
 
 /// How long scripts get when the array is cancelled.
 const CANCEL_NOTICE: Duration = Duration::from_secs(30);
+
+/// How long a machine that starts bears outages.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// More open files than any task needs.
 const OPEN_FILES: u64 = 1 << 19;
@@ -78,6 +83,18 @@ pub enum NodeError {
     },
 }
 
+impl NodeError {
+    /// Whether the same may succeed later, with nothing changed by anybody.
+    fn is_passing(&self) -> bool {
+        match self {
+            NodeError::Imds(_) => true,
+            NodeError::Aws(error) => is_passing(error.kind),
+            NodeError::Ledger(error) => matches!(error, LedgerError::Unavailable { .. }),
+            _ => false,
+        }
+    }
+}
+
 fn system(doing: &'static str) -> impl FnOnce(io::Error) -> NodeError {
     move |source| NodeError::System { doing, source }
 }
@@ -106,7 +123,7 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
         Arc::new(HttpTransport::for_metadata()),
         Arc::new(SystemClock::default()),
     );
-    let instance = imds.instance_id()?;
+    let instance = patiently(|| Ok(imds.instance_id()?))?;
     let client = Client::new(Config::from_environment(
         &environment,
         Some(&config.region),
@@ -130,10 +147,16 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
             ..DynamoOptions::default()
         },
     );
-    let mut objects = S3Objects::new(client, Bucket::named(&config.bucket), &config.prefix);
-    let Some(record) = open_array(&mut ledger, config)? else {
-        // It ended before this machine was ready: what is left of it goes.
-        machine.array_has_ended()?;
+    let mut objects = S3Objects::new(
+        client.clone(),
+        Bucket::named(&config.bucket),
+        &config.prefix,
+    );
+    let Some(record) = patiently(|| open_array(&mut ledger, config))? else {
+        // It ended before this machine was ready: what is left of it goes, if it can; this machine does.
+        if let Err(e) = machine.array_has_ended() {
+            eprintln!("spored-node: {e}");
+        }
         machine.leave(Leave::Retire)?;
         return Ok(End::Retired);
     };
@@ -143,7 +166,7 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
     lay_out(config, &places)?;
     let mut isolation = Isolation::Full;
     loop {
-        let slot = free_slot(&mut ledger, config)?;
+        let slot = patiently(|| free_slot(&mut ledger, config))?;
         let name = format!("{}-{}", std::process::id(), wall_clock::now().0);
         let run = Run {
             name: &name,
@@ -151,17 +174,24 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
             isolation,
             open_files,
             path: &machine_path(),
-            now: wall_clock::now(),
+            now: aws_now(&client),
         };
         fs::create_dir_all(config.dir.join("logs")).map_err(system("make the log's directory"))?;
         let (ours, theirs) = UnixStream::pair().map_err(system("talk to the agent"))?;
         let mut agent = start_agent(&places, theirs).map_err(system("start the agent"))?;
-        let settings = settings(config, &places, &run, agent.id(), &instance);
+        let settings = settings(
+            config,
+            &places,
+            &run,
+            agent.id(),
+            &instance,
+            submission.launch.max_failures,
+        );
         let made = |id| job::job(config, &submission, &record, &run, id);
         if made(spawn_ports::ledger::AgentId(0)).is_none() {
             return Err(NodeError::Spec(format!("it has no lane {}", config.lane)));
         }
-        let now = || wall_clock::now();
+        let now = || aws_now(&client);
         let served = Worker::start(
             settings,
             &mut ledger,
@@ -193,14 +223,38 @@ fn lower(isolation: Isolation) -> Option<Isolation> {
     }
 }
 
+/// AWS's time, as far as answers have told: the machine's clock may be days off. Reading the array is
+/// the first call, so that all that is told to the ledger comes after an answer.
+pub fn aws_now(client: &Client) -> UnixMicros {
+    let since = client.aws_now().duration_since(UNIX_EPOCH);
+    let micros = since.unwrap_or_default().as_micros();
+    UnixMicros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// Does what may be done again until it does not fail in passing, for ten minutes at most. Who gives up
+/// here is started again by the service manager.
+fn patiently<T>(mut what: impl FnMut() -> Result<T, NodeError>) -> Result<T, NodeError> {
+    let began = Instant::now();
+    for failures in 1.. {
+        match what() {
+            Err(e) if e.is_passing() && began.elapsed() < PATIENCE => {
+                eprintln!("spored-node: {e}; trying again");
+                std::thread::sleep(pause(failures));
+            }
+            done => return done,
+        }
+    }
+    what()
+}
+
 /// The array, if it has anything left to do.
 fn open_array(
     ledger: &mut impl Ledger,
     config: &NodeConfig,
 ) -> Result<Option<ArrayRecord>, NodeError> {
+    // One that is not there was removed: it wants nothing either.
     let record = ledger.array(&config.array)?;
-    let record = record.ok_or_else(|| LedgerError::UnknownArray(config.array.clone()))?;
-    Ok(Some(record).filter(|record| !record.counts.all_ended()))
+    Ok(record.filter(|record| !record.counts.all_ended()))
 }
 
 /// The lowest slot that no serving worker has. Two that start at once may take the same: it is
@@ -250,6 +304,7 @@ fn settings(
     run: &Run<'_>,
     agent: u32,
     instance: &str,
+    max_failures: Option<spawn_core::max_failures::MaxFailures>,
 ) -> Settings {
     Settings {
         array: config.array.clone(),
@@ -268,6 +323,7 @@ fn settings(
         look_every: Duration::from_millis(config.look_ms),
         ask_every: Duration::from_millis(config.ask_ms),
         cancel_notice: CANCEL_NOTICE,
+        max_failures,
         log: places.log(run.name),
     }
 }

@@ -7,12 +7,17 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use spawn_aws::services::s3::{self, PutOptions};
-use spawn_node::boot::{Boot, BootError, Fetched, LONGEST, METADATA, Need, PATIENCE_S, bucket_url};
+use spawn_node::boot::{
+    Boot, BootError, Fetched, LONGEST, METADATA, Need, PATIENCE_S, bucket_url, most_failures,
+    scaling_url,
+};
 use spawn_node::bundle::sha256;
 use spawn_node::config::{Made, NodeConfig};
-use world::{BUCKET, Metadata, REGION, Server, World};
+use world::{BUCKET, Metadata, REGION, Request, Server, World};
 
 fn boot() -> Boot {
     let fetched = |name: &str| Fetched {
@@ -44,6 +49,8 @@ fn boot() -> Boot {
         bundle: fetched("bundle"),
         needs: vec![Need::Jq, Need::Aws, Need::Python3],
         bucket_url: bucket_url(BUCKET, REGION),
+        scaling_url: scaling_url(REGION),
+        most_failures: most_failures(3),
         metadata_url: METADATA.to_owned(),
         root: String::new(),
         patience_s: PATIENCE_S,
@@ -72,6 +79,7 @@ impl Machine {
         boot.config.dir = root.join("var/lib/spawn");
         boot.config.bundle = root.join("opt/spawn/bundle");
         boot.bucket_url = format!("{}/{BUCKET}", world.endpoint_url());
+        boot.scaling_url = world.scaling.url.clone();
         boot.metadata_url = metadata.server.url.clone();
         boot.needs = Vec::new();
         let machine = Machine {
@@ -115,8 +123,49 @@ impl Machine {
     fn run(&self) -> Output {
         let script = self.world.dir.path().join("user-data");
         fs::write(&script, self.boot.user_data().unwrap()).unwrap();
+        self.bash(&[&script])
+    }
+
+    /// What the service manager runs when the service cannot stay up.
+    fn give_up(&self) -> Output {
+        let unit = self
+            .root()
+            .join("etc/systemd/system/spored-node-gives-up.service");
+        let unit = fs::read_to_string(unit).unwrap();
+        let line = unit.lines().find_map(|l| l.strip_prefix("ExecStart="));
+        self.bash(&[Path::new("-c"), Path::new(line.unwrap())])
+    }
+
+    fn note(&self) -> Option<String> {
+        let key = format!("{}i-0123456789abcdef0", self.boot.failures_prefix());
+        let (client, bucket) = (self.world.client(), self.world.bucket());
+        let note = s3::get_object(&client, &bucket, &key, None, None).unwrap();
+        note.map(|note| String::from_utf8(note.body).unwrap())
+    }
+
+    /// Others have failed before it.
+    fn leave_notes(&self, of: u32) {
+        for other in 0..of {
+            let key = format!("{}i-{other}", self.boot.failures_prefix());
+            self.put(&key, b"why");
+        }
+    }
+
+    fn put(&self, key: &str, body: &[u8]) {
+        let (client, bucket) = (self.world.client(), self.world.bucket());
+        let options = PutOptions::default();
+        s3::put_object(&client, &bucket, key, body.to_vec(), &options).unwrap();
+    }
+
+    /// What was asked of Auto Scaling, as it was sent.
+    fn suspended(&self) -> Vec<String> {
+        let asked = self.world.scaling.asked();
+        asked.into_iter().map(|request| request.body).collect()
+    }
+
+    fn bash(&self, arguments: &[&Path]) -> Output {
         Command::new("/bin/bash")
-            .arg(&script)
+            .args(arguments)
             .current_dir("/")
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", self.bin().display()))
@@ -224,14 +273,159 @@ fn a_damaged_program_is_not_kept_and_the_machine_goes_with_a_note() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(!machine.root().join("opt/spawn/spored").exists());
     assert_eq!(machine.noted(), ["shutdown -P now"]);
-    let key = format!("{}i-0123456789abcdef0", machine.boot.failures_prefix());
-    let world = &machine.world;
-    let note = s3::get_object(&world.client(), &world.bucket(), &key, None, None).unwrap();
-    let note = String::from_utf8(note.expect("a note").body).unwrap();
+    let note = machine.note().expect("a note");
     assert!(
         note.starts_with("programs/spored has not the SHA-256"),
         "{note}"
     );
+    // One that fails is no news.
+    assert_eq!(machine.suspended(), [""; 0]);
+}
+
+#[test]
+fn the_fifth_that_fails_stops_the_launches_of_its_group() {
+    for (before, stops) in [(3, false), (4, true), (9, true)] {
+        let mut machine = Machine::new();
+        machine.boot.patience_s = 1;
+        machine.boot.config.prefix = "a b/".to_owned();
+        machine.boot.spored.sha256 = sha256(&b"another"[..]).unwrap();
+        machine.leave_notes(before);
+        // Those of another array are not counted.
+        for other in 0..9 {
+            machine.put(&format!("a b/arrays/another/boot-failures/i-{other}"), b"");
+        }
+        let output = machine.run();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert_eq!(machine.noted(), ["shutdown -P now"]);
+        let suspended = machine.suspended();
+        assert_eq!(suspended.len(), usize::from(stops), "{}", said(&output));
+        for request in machine.world.scaling.asked() {
+            assert_eq!(request.form("Action").as_deref(), Some("SuspendProcesses"));
+            let launches = request.form("ScalingProcesses.member.1");
+            assert_eq!(launches.as_deref(), Some("Launch"));
+            let group = request.form("AutoScalingGroupName");
+            assert_eq!(group.as_deref(), Some("it%27s%20a%20%24group%20%60id%60"));
+            assert_eq!(request.header("x-amz-security-token"), Some("a/token+="));
+            let signed = request.header("authorization").unwrap();
+            assert!(signed.contains("/eu-west-1/autoscaling/aws4_request"));
+        }
+    }
+    assert_eq!(
+        [1, 50, 51, 200, 1_000_000].map(most_failures),
+        [5, 5, 6, 20, 1_000]
+    );
+}
+
+#[test]
+fn a_group_that_will_not_stop_keeps_the_machine_and_one_that_is_gone_does_not() {
+    let times = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&times);
+    let scaling = Server::start(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => (400, "<Code>Throttling</Code>".to_owned()),
+        1 => (503, String::new()),
+        _ => (
+            400,
+            "<Message>AutoScalingGroup name not found</Message>".to_owned(),
+        ),
+    });
+    let mut machine = Machine::new();
+    machine.boot.patience_s = 1;
+    machine.boot.most_failures = 1;
+    machine.boot.scaling_url = scaling.url.clone();
+    machine.boot.spored.sha256 = sha256(&b"another"[..]).unwrap();
+    let output = machine.run();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert_eq!(times.load(Ordering::SeqCst), 3, "{}", said(&output));
+    assert_eq!(machine.noted(), ["shutdown -P now"]);
+}
+
+#[test]
+fn a_machine_that_cannot_leave_a_note_stays_and_tries_again() {
+    let mut machine = Machine::new();
+    machine.boot.patience_s = 1;
+    let role = "iam/security-credentials/";
+    machine.metadata.remove(role);
+    machine.metadata.remove("instance-id");
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| machine.run());
+        // Each try asks for a session and a role; the patience is over after the first.
+        while machine.metadata.server.asked().len() < 16 {
+            assert!(!run.is_finished(), "{:?}", machine.noted());
+            std::thread::yield_now();
+        }
+        assert_eq!(machine.noted(), [""; 0]);
+        machine.metadata.set(role, "the-role");
+        let output = run.join().unwrap();
+        // It became ready after all: nothing has to be said.
+        assert!(output.status.success(), "{}", said(&output));
+    });
+    assert_eq!(machine.note(), None);
+}
+
+#[test]
+fn a_service_that_cannot_stay_up_gives_its_last_words_and_the_machine_goes() {
+    let program = |script: &str| format!("#!/bin/bash\n{script}\n");
+    let cases = [
+        (
+            program("exit 0"),
+            "spored-node: the configuration is no good",
+        ),
+        (
+            program("echo 'GLIBC_9.9 not found' >&2; exit 1"),
+            "the agent program does not run here: GLIBC_9.9 not found",
+        ),
+        (
+            "\u{7f}ELF of another processor".to_owned(),
+            "the agent program does not run here: ",
+        ),
+    ];
+    for (node, words) in cases {
+        let mut machine = Machine::new();
+        machine.put("programs/spored-node", node.as_bytes());
+        machine.boot.node.sha256 = sha256(node.as_bytes()).unwrap();
+        machine.boot.most_failures = 2;
+        machine.leave_notes(1);
+        machine.stand_in(
+            "journalctl",
+            "[ \"$2\" = spored-node.service ] || exit 1\n\
+             echo 'spored-node: an older word'\n\
+             echo 'spored-node: the configuration is no good'\n\
+             echo 'spored-node.service: Main process exited, code=exited, status=1/FAILURE'",
+        );
+        let output = machine.run();
+        assert!(output.status.success(), "{}", said(&output));
+        let before = machine.noted().len();
+        let output = machine.give_up();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        let note = machine.note().expect("a note");
+        assert!(note.starts_with(words), "{note}");
+        assert_eq!(machine.noted()[before..], ["shutdown -P now"]);
+        assert_eq!(machine.suspended().len(), 1);
+    }
+}
+
+#[test]
+fn the_units_are_what_systemd_takes() {
+    let machine = Machine::new();
+    let output = machine.run();
+    assert!(output.status.success(), "{}", said(&output));
+    let units = machine.root().join("etc/systemd/system");
+    let paths = ["spored-node.service", "spored-node-gives-up.service"].map(|n| units.join(n));
+    let unit = fs::read_to_string(&paths[0]).unwrap();
+    assert!(unit.contains("OnFailure=spored-node-gives-up.service"));
+    assert!(
+        !unit.contains("StartLimitAction"),
+        "its group would replace it"
+    );
+    let verify = Command::new("systemd-analyze")
+        .arg("verify")
+        .args(&paths)
+        .output();
+    if let Ok(verified) = verify {
+        let said = said(&verified);
+        let ours = said.lines().filter(|line| line.contains("spored-node"));
+        assert_eq!(ours.collect::<Vec<_>>(), [""; 0]);
+    }
 }
 
 #[test]
@@ -278,10 +472,28 @@ fn what_a_script_needs_is_installed_or_the_machine_is_not_ready() {
 #[test]
 fn the_session_token_is_sent_and_signed() {
     let mut machine = Machine::new();
-    let bucket = Server::start(|_| (403, String::new()));
+    let taken = Arc::new(AtomicBool::new(false));
+    let is_taken = Arc::clone(&taken);
+    let bucket = Server::start(move |request| {
+        let is_read = request.first_line.starts_with("GET /programs");
+        match is_taken.load(Ordering::SeqCst) && !is_read {
+            true => (200, String::new()),
+            false => (403, String::new()),
+        }
+    });
     machine.boot.bucket_url = bucket.url.clone();
     machine.boot.patience_s = 1;
-    assert_eq!(machine.run().status.code(), Some(1));
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| machine.run());
+        // It stays, since it cannot leave a note; until it can.
+        let is_note = |r: &Request| r.first_line.starts_with("PUT ");
+        while bucket.asked().iter().filter(|r| is_note(r)).count() < 2 {
+            assert!(!run.is_finished(), "{:?}", machine.noted());
+            std::thread::yield_now();
+        }
+        taken.store(true, Ordering::SeqCst);
+        assert_eq!(run.join().unwrap().status.code(), Some(1));
+    });
     let asked = bucket.asked();
     assert!(
         asked

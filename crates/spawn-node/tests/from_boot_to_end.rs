@@ -68,6 +68,8 @@ fn a_machine_boots_serves_and_leaves() {
         bundle: put(&launched, "bundle", &world.dir.path().join("bundle")),
         needs: Vec::new(),
         bucket_url: format!("{}/{BUCKET}", world.endpoint_url()),
+        scaling_url: world.scaling.url.clone(),
+        most_failures: 5,
         metadata_url: metadata.server.url.clone(),
         root: String::new(),
         patience_s: 20,

@@ -120,3 +120,13 @@ fn a_service_that_is_ended_tells_its_script_and_wants_a_replacement() {
     assert!(launched.printed(0).contains("saved"));
     assert_eq!(launched.terminations(), [("i-first".to_owned(), false)]);
 }
+
+#[test]
+fn a_machine_whose_array_is_not_there_removes_what_was_made_and_goes() {
+    let mut launched = Launched::new(1, "exit 0");
+    launched.array = "array-20260127-fff999".parse().unwrap();
+    launched.machine("i-late").wait();
+    let actions = launched.world.scaling.actions("ForceDelete");
+    let deleted = |(action, _): &(String, Option<String>)| action == "DeleteAutoScalingGroup";
+    assert!(actions.iter().any(deleted), "{actions:?}");
+}

@@ -321,6 +321,15 @@ pub enum LedgerError {
     /// No such agent, or it has ended.
     #[error("agent {} is not enrolled", .0.0)]
     UnknownAgent(AgentId),
+    /// The record cannot be read or written now; the same call may succeed later.
+    #[error("{what}")]
+    Unavailable {
+        /// What was attempted and what the storage said.
+        what: String,
+        /// The storage's own error.
+        #[source]
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// The record cannot be read or written.
     #[error("{what}")]
     Storage {

@@ -14,6 +14,7 @@
 //!   is safe, and says that it is there once a heartbeat.
 //! - [`observer`]: judges by its own steady clock which other workers are gone, and gives their tasks
 //!   back.
+//! - [`patience`]: how outages are borne.
 //! - [`output`]: the agent's log, carried to the object store piece by piece.
 //!
 //! Nothing here reads a wall clock to judge a lease. Times of the wall clock are handed to the ledger
@@ -21,6 +22,7 @@
 
 pub mod observer;
 pub mod output;
+pub mod patience;
 pub mod worker;
 
 pub use worker::{End, Settings, Worker, WorkerError};

@@ -10,10 +10,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::array_id::ArrayId;
 use spawn_core::crew::{Idle, when_idle};
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
-use spawn_core::task::Intent;
+use spawn_core::task::{Intent, Token};
+use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
+use spawn_local::wire::client::RunningTask;
 use spawn_local::wire::frames::{self, Inbox};
 use spawn_ports::ledger::{AgentId, ArrayRecord, Commit, Ledger, LedgerError, NewAgent};
 use spawn_ports::machine::{Leave, Machine, MachineError, Outlook};
@@ -21,6 +24,7 @@ use spawn_ports::objects::Objects;
 
 use crate::observer::Observer;
 use crate::output::{Carrier, CarryError};
+use crate::patience::pause;
 
 /// What a worker is told when it starts.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct Settings {
     pub ask_every: Duration,
     /// How long scripts get when the array is cancelled.
     pub cancel_notice: Duration,
+    /// How many tasks may fail before nothing more is started.
+    pub max_failures: Option<MaxFailures>,
     /// The agent's log.
     pub log: PathBuf,
 }
@@ -73,6 +79,17 @@ pub enum WorkerError {
     NoArray(ArrayId),
 }
 
+impl WorkerError {
+    /// Whether the same may succeed later, with nothing changed by anybody.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            WorkerError::Ledger(error) => matches!(error, LedgerError::Unavailable { .. }),
+            WorkerError::Output(CarryError::Objects(error)) => error.is_passing,
+            _ => false,
+        }
+    }
+}
+
 /// A worker at work.
 pub struct Worker<'a> {
     ledger: &'a mut dyn Ledger,
@@ -94,6 +111,23 @@ pub struct Worker<'a> {
     /// The array as it was last seen.
     intent: Intent,
     deadline: UnixMicros,
+    /// Outcomes that the ledger has not taken yet, and tasks that it has not taken back.
+    commits: Vec<Commit>,
+    releases: Vec<(Token, Vec<u64>)>,
+    settle_at: Duration,
+    /// Failures in passing, in a row.
+    failures: u32,
+    /// The end of the array's time, since the origin; none once it is dealt with.
+    expires_at: Option<Duration>,
+    /// When outcomes that cannot be told are told no more, since the origin.
+    hopeless_at: Duration,
+    /// How long before the end of the array's time the agent stops what runs, and leaves.
+    ttl_notice: Duration,
+    /// It has taken itself out of the ledger.
+    is_out: bool,
+    running: Option<RunningTask>,
+    /// What the object of running tasks says.
+    shown: Option<RunningTask>,
     /// Nothing is claimed any more, for this reason.
     leaving: Option<Leave>,
     /// The agent was told that nothing is left.
@@ -120,7 +154,10 @@ impl<'a> Worker<'a> {
             .array(&settings.array)?
             .ok_or_else(|| WorkerError::NoArray(settings.array.clone()))?;
         let id = ledger.enroll(&settings.enrolment, now())?;
-        frames::send(&ToAgent::Job(Box::new(job(id))), &mut agent)?;
+        let left = Duration::from_micros(record.submitted.deadline.micros_since(now()));
+        let job = job(id);
+        let ttl_notice = Duration::from_millis(job.ttl_notice_ms);
+        frames::send(&ToAgent::Job(Box::new(job)), &mut agent)?;
         Ok(Worker {
             carrier: Carrier::new(&settings.array, id, &settings.log),
             observer: Observer::new(settings.lease),
@@ -138,6 +175,16 @@ impl<'a> Worker<'a> {
             look_at: Duration::ZERO,
             intent: record.intent,
             deadline: record.submitted.deadline,
+            commits: Vec::new(),
+            releases: Vec::new(),
+            settle_at: Duration::ZERO,
+            failures: 0,
+            expires_at: Some(left),
+            hopeless_at: left + settings.lease,
+            ttl_notice,
+            is_out: false,
+            running: None,
+            shown: None,
             leaving: None,
             retired: false,
             settings,
@@ -157,21 +204,72 @@ impl<'a> Worker<'a> {
             }
             if now >= self.heartbeat_at {
                 self.heartbeat_at = now + self.settings.lease / 3;
-                self.beat(now)?;
+                let done = self.beat(now);
+                if let Some(again) = self.borne(done)? {
+                    self.heartbeat_at = self.heartbeat_at.min(again);
+                }
             }
-            if let Some(want) = self.wanted
-                && now >= self.ask_at
-            {
-                self.give(want)?;
+            if self.expires_at.is_some_and(|at| now >= at) {
+                let done = self.expire();
+                if let Some(again) = self.borne(done)? {
+                    self.expires_at = Some(again);
+                }
             }
+            self.advance()?;
             let wake = [self.look_at, self.heartbeat_at]
                 .into_iter()
-                .chain(self.wanted.map(|_| self.ask_at))
+                .chain(self.is_unsettled().then_some(self.settle_at))
+                .chain(
+                    self.wanted
+                        .filter(|_| !self.is_unsettled())
+                        .map(|_| self.ask_at),
+                )
+                .chain(self.expires_at)
                 .min()
                 .unwrap_or(self.look_at);
             if self.agent_spoke(wake.saturating_sub(self.origin.elapsed()))? && !self.hear()? {
                 return self.leave();
             }
+        }
+    }
+
+    /// Tells the ledger what there is to tell; and only then claims.
+    fn advance(&mut self) -> Result<(), WorkerError> {
+        if self.is_unsettled() && self.origin.elapsed() >= self.settle_at {
+            let done = self.settle();
+            if let Some(again) = self.borne(done)? {
+                self.settle_at = again;
+            }
+        }
+        if let Some(want) = self.wanted
+            && !self.is_unsettled()
+            && self.origin.elapsed() >= self.ask_at
+        {
+            let done = self.give(want);
+            if let Some(again) = self.borne(done)? {
+                self.ask_at = again;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_unsettled(&self) -> bool {
+        !self.commits.is_empty() || !self.releases.is_empty()
+    }
+
+    /// An outage is no reason to stop: when to try again, if this was one.
+    fn borne(&mut self, done: Result<(), WorkerError>) -> Result<Option<Duration>, WorkerError> {
+        match done {
+            Ok(()) => {
+                self.failures = 0;
+                Ok(None)
+            }
+            Err(e) if e.is_passing() => {
+                self.failures = self.failures.saturating_add(1);
+                eprintln!("spored-node: {e}; trying again");
+                Ok(Some(self.origin.elapsed() + pause(self.failures)))
+            }
+            Err(e) => Err(e),
         }
     }
 
@@ -198,36 +296,126 @@ impl<'a> Worker<'a> {
         while let Some(message) = self.inbox.take::<FromAgent>()? {
             match message {
                 FromAgent::Turn { commits, want, .. } => {
-                    self.commit(&commits)?;
+                    self.take(commits);
                     if want > 0 {
                         self.wanted = Some(want);
                         self.ask_at = Duration::ZERO;
-                        self.give(want)?;
                     }
                 }
-                FromAgent::Release { token, positions } => {
-                    self.ledger
-                        .release(self.id, token, &positions, (self.now)())?;
-                }
+                FromAgent::Release { token, positions } => self.releases.push((token, positions)),
                 FromAgent::Broken { why } | FromAgent::Short { why } => {
                     return Err(WorkerError::Broken(why));
                 }
-                FromAgent::Built { .. } | FromAgent::Running { .. } | FromAgent::Heartbeat => {}
+                FromAgent::Running {
+                    position,
+                    attempt,
+                    log_offset,
+                    progress,
+                    load,
+                    stopping,
+                } => {
+                    let known = self.running.filter(|known| known.log_offset == log_offset);
+                    self.running = Some(RunningTask {
+                        position,
+                        attempt,
+                        log_offset,
+                        since: known.map_or((self.now)().0, |known| known.since),
+                        progress,
+                        load,
+                        stopping,
+                    });
+                }
+                FromAgent::Built { .. } | FromAgent::Heartbeat => {}
             }
         }
         Ok(true)
     }
 
+    /// Keeps outcomes until the ledger has them. The agent's clock is the machine's; the ledger has the
+    /// time that everybody has.
+    fn take(&mut self, commits: Vec<Commit>) {
+        let ahead = (self.now)().0.saturating_sub(wall_clock::now().0);
+        // Less is the time between two looks.
+        let ahead = if ahead.abs() < 1_000_000 { 0 } else { ahead };
+        let moved = |at: UnixMicros| UnixMicros(at.0.saturating_add(ahead));
+        self.running = self.running.filter(|_| commits.is_empty());
+        self.commits
+            .extend(commits.into_iter().map(|commit| Commit {
+                started_at: moved(commit.started_at),
+                ended_at: moved(commit.ended_at),
+                ..commit
+            }));
+    }
+
     /// Outcomes count once the output they point to is safe.
-    fn commit(&mut self, commits: &[Commit]) -> Result<(), WorkerError> {
-        if commits.is_empty() {
-            return Ok(());
+    fn settle(&mut self) -> Result<(), WorkerError> {
+        if let Some(end) = self.commits.iter().map(|c| c.log.offset + c.log.len).max() {
+            self.carrier.carry(self.objects, Some(end))?;
+            // One that was taken over is refused, which is how it should be; and so is one that is
+            // told again since the answer was lost.
+            self.ledger.commit(self.id, &self.commits, (self.now)())?;
+            self.commits.clear();
+            self.halt_if_too_many_failed()?;
         }
-        let end = commits.iter().map(|c| c.log.offset + c.log.len).max();
-        self.carrier.carry(self.objects, end)?;
-        // One that was taken over is refused, which is how it should be.
-        self.ledger.commit(self.id, commits, (self.now)())?;
+        while let Some((token, positions)) = self.releases.last() {
+            self.ledger
+                .release(self.id, *token, positions, (self.now)())?;
+            self.releases.pop();
+        }
         Ok(())
+    }
+
+    /// Every worker looks for itself: the first that sees it closes the array.
+    fn halt_if_too_many_failed(&mut self) -> Result<(), WorkerError> {
+        let Some(most) = self.settings.max_failures else {
+            return Ok(());
+        };
+        let Some(record) = self.record()? else {
+            return Ok(());
+        };
+        let counts = &record.counts;
+        if record.intent == Intent::Run && most.exceeded_by(counts.failed, counts.total()) {
+            let now = (self.now)();
+            self.ledger
+                .close(&self.settings.array, Intent::Halted, now)?;
+        }
+        Ok(())
+    }
+
+    /// The array's time is over, unless somebody gave it more.
+    fn expire(&mut self) -> Result<(), WorkerError> {
+        let read = self.record().and_then(|record| match record {
+            Some(record) => self.heed(&record),
+            None => self.be_abandoned(),
+        });
+        if self.expires_at.is_some_and(|at| self.origin.elapsed() < at) {
+            return read;
+        }
+        // Whether the ledger can be asked or not: nothing runs for longer.
+        if self.leaving.is_none() {
+            self.leave_because(Leave::Retire, Some((StopCause::Ttl, Duration::ZERO)))?;
+        }
+        read?;
+        match self
+            .ledger
+            .close(&self.settings.array, Intent::Expired, (self.now)())
+        {
+            Ok(_) | Err(LedgerError::UnknownArray(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.expires_at = None;
+        Ok(())
+    }
+
+    /// Others gave this worker up: whatever it runs has been given to another.
+    fn be_given_up(&mut self) -> Result<(), WorkerError> {
+        self.leave_because(Leave::Yield, Some((StopCause::Interrupted, Duration::ZERO)))
+    }
+
+    /// There is no array any more: nobody wants what runs.
+    fn be_abandoned(&mut self) -> Result<(), WorkerError> {
+        let stop = (StopCause::Cancelled, Duration::ZERO);
+        self.leave_because(Leave::Retire, Some(stop))
     }
 
     /// Gives the agent tasks, if there are any for it.
@@ -236,17 +424,29 @@ impl<'a> Worker<'a> {
             return self.retire();
         }
         let now = (self.now)();
-        let claim = self.ledger.claim(self.id, want, now)?;
+        if self.is_out {
+            return self.stay_or_retire(None);
+        }
+        let claim = match self.ledger.claim(self.id, want, now) {
+            Ok(claim) => claim,
+            Err(LedgerError::UnknownAgent(_)) => return self.be_given_up(),
+            Err(LedgerError::UnknownArray(_)) => return self.be_abandoned(),
+            Err(e) => return Err(e.into()),
+        };
         if !claim.tasks.is_empty() {
             self.wanted = None;
             frames::send(&ToAgent::Claimed(claim), &mut self.agent)?;
             return Ok(());
         }
+        self.stay_or_retire(claim.next_due)
+    }
+
+    fn stay_or_retire(&mut self, next_due: Option<UnixMicros>) -> Result<(), WorkerError> {
         if self.may_retire()? {
             self.leaving = Some(Leave::Retire);
             return self.retire();
         }
-        let due = claim.next_due.map(|at| at.micros_since(now));
+        let due = next_due.map(|at| at.micros_since((self.now)()));
         let wait = due.map_or(self.settings.ask_every, Duration::from_micros);
         self.ask_at = self.origin.elapsed() + wait.min(self.settings.ask_every);
         Ok(())
@@ -255,17 +455,21 @@ impl<'a> Worker<'a> {
     /// Whether the workers that stay are enough for what may still have to run. Two that ask at once
     /// must not both go: each takes itself out of the ledger first and looks again.
     fn may_retire(&mut self) -> Result<bool, WorkerError> {
-        let (unfinished, serving) = self.crew()?;
-        if when_idle(unfinished, serving) == Idle::Stay {
-            return Ok(false);
+        if !self.is_out {
+            let (unfinished, serving) = self.crew()?;
+            if when_idle(unfinished, serving) == Idle::Stay {
+                return Ok(false);
+            }
+            self.ledger.end_agent(self.id, (self.now)())?;
+            self.is_out = true;
         }
-        self.ledger.end_agent(self.id, (self.now)())?;
         let (unfinished, serving) = self.crew()?;
         if serving >= unfinished {
             return Ok(true);
         }
         // Others went at the same moment: somebody has to stay.
         self.id = self.ledger.enroll(&self.settings.enrolment, (self.now)())?;
+        self.is_out = false;
         self.carrier = Carrier::new(&self.settings.array, self.id, &self.settings.log);
         Ok(false)
     }
@@ -273,7 +477,9 @@ impl<'a> Worker<'a> {
     /// Unfinished tasks of this worker's lane, and workers that serve it: this one, if it is enrolled,
     /// and those that it has seen alive.
     fn crew(&mut self) -> Result<(u64, u64), WorkerError> {
-        let record = self.record()?;
+        let Some(record) = self.record()? else {
+            return Ok((0, 1));
+        };
         let lane = self.settings.enrolment.lane;
         let counts = record.lanes.get(lane as usize).copied().unwrap_or_default();
         let agents = self.ledger.agents(&self.settings.array, u32::MAX)?;
@@ -284,9 +490,8 @@ impl<'a> Worker<'a> {
         Ok((counts.pending + counts.running, serving.count() as u64))
     }
 
-    fn record(&mut self) -> Result<ArrayRecord, WorkerError> {
-        let record = self.ledger.array(&self.settings.array)?;
-        record.ok_or_else(|| WorkerError::NoArray(self.settings.array.clone()))
+    fn record(&mut self) -> Result<Option<ArrayRecord>, WorkerError> {
+        Ok(self.ledger.array(&self.settings.array)?)
     }
 
     fn retire(&mut self) -> Result<(), WorkerError> {
@@ -338,22 +543,17 @@ impl<'a> Worker<'a> {
 
     /// Says that it is there, sees what is wanted of the array, and gives up workers that are gone.
     fn beat(&mut self, now: Duration) -> Result<(), WorkerError> {
-        if self.leaving.is_none() || !self.retired {
+        if !self.is_out && (self.leaving.is_none() || !self.retired) {
             match self.ledger.claim(self.id, 0, (self.now)()) {
                 Ok(_) => {}
-                // Others gave this worker up: whatever it runs has been given to another.
-                Err(LedgerError::UnknownAgent(_)) => {
-                    self.leave_because(
-                        Leave::Yield,
-                        Some((StopCause::Interrupted, Duration::ZERO)),
-                    )?;
-                    return Ok(());
-                }
+                Err(LedgerError::UnknownAgent(_)) => return self.be_given_up(),
+                Err(LedgerError::UnknownArray(_)) => return self.be_abandoned(),
                 Err(e) => return Err(e.into()),
             }
         }
-        self.carrier.carry(self.objects, None)?;
-        let record = self.record()?;
+        let Some(record) = self.record()? else {
+            return self.be_abandoned();
+        };
         self.heed(&record)?;
         let agents = self.ledger.agents(&self.settings.array, u32::MAX)?;
         let serving: Vec<_> = agents
@@ -365,7 +565,28 @@ impl<'a> Worker<'a> {
                 self.ledger.end_agent(gone, (self.now)())?;
             }
         }
+        self.show();
+        self.halt_if_too_many_failed()?;
+        self.carrier.carry(self.objects, None)?;
         Ok(())
+    }
+
+    /// Lets people see what runs. That they cannot is no trouble of the task's.
+    fn show(&mut self) {
+        if self.shown == self.running {
+            return;
+        }
+        let name = running_object(&self.settings.array, self.id);
+        let done = match &self.running {
+            Some(running) => {
+                let content = serde_json::to_vec(running).unwrap_or_default();
+                self.objects.put(&name, &content)
+            }
+            None => self.objects.delete(&name),
+        };
+        if done.is_ok() {
+            self.shown = self.running;
+        }
     }
 
     /// Follows what was decided about the array since it was last seen.
@@ -373,6 +594,10 @@ impl<'a> Worker<'a> {
         let longer = record.submitted.deadline.micros_since(self.deadline) / 1000;
         if longer > 0 {
             self.deadline = record.submitted.deadline;
+            let left = Duration::from_micros(self.deadline.micros_since((self.now)()));
+            let at = self.origin.elapsed() + left;
+            self.expires_at = Some(at);
+            self.hopeless_at = at + self.settings.lease;
             frames::send(&ToAgent::Extend { by_ms: longer }, &mut self.agent)?;
         }
         if record.intent == self.intent {
@@ -395,22 +620,86 @@ impl<'a> Worker<'a> {
 
     /// The agent has ended: what it held goes back, what it printed is kept, and the machine goes.
     fn leave(mut self) -> Result<End, WorkerError> {
-        self.carrier.carry(self.objects, None)?;
-        self.ledger.end_agent(self.id, (self.now)())?;
-        let record = self.record()?;
-        if record.counts.all_ended() {
-            self.machine.array_has_ended()?;
+        let end = self.hopeless_at.saturating_sub(self.settings.lease);
+        let at_end = self.leaving.is_none() && self.origin.elapsed() + self.ttl_notice >= end;
+        if at_end {
+            self.leaving = Some(Leave::Retire);
         }
-        // An agent that ended by itself has not said why: another machine may do better.
-        let how = self.leaving.unwrap_or(Leave::Yield);
-        let how = match record.counts.all_ended() {
-            true => Leave::Retire,
-            false => how,
+        let record = loop {
+            let done = self.part().and_then(|record| match record {
+                Some(record) if at_end && !record.counts.all_ended() => self.see_out(end),
+                record => Ok(record),
+            });
+            match done {
+                Ok(record) => break Some(record),
+                // Whatever is not told now is never told: the array's time is over.
+                Err(e) if e.is_passing() && self.origin.elapsed() >= self.hopeless_at => {
+                    break None;
+                }
+                Err(e) => {
+                    self.borne(Err(e))?;
+                    std::thread::sleep(pause(self.failures));
+                }
+            }
         };
+        let has_ended = |record: &Option<ArrayRecord>| match record {
+            Some(record) => record.counts.all_ended(),
+            None => true,
+        };
+        // An agent that ended by itself has not said why: another machine may do better.
+        let mut how = self.leaving.unwrap_or(Leave::Yield);
+        if record.as_ref().is_some_and(has_ended) {
+            how = Leave::Retire;
+            if let Err(e) = self.machine.array_has_ended() {
+                // Whatever remains of it, this machine need not.
+                eprintln!("spored-node: {e}");
+            }
+        }
         self.machine.leave(how)?;
         Ok(match how {
             Leave::Retire => End::Retired,
             Leave::Yield => End::Yielded,
         })
     }
+
+    /// The agent left since the array's time runs out: another machine could do no more. What was never
+    /// started ends with the array, unless somebody gives it more time.
+    fn see_out(&mut self, end: Duration) -> Result<Option<ArrayRecord>, WorkerError> {
+        std::thread::sleep(end.saturating_sub(self.origin.elapsed()));
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        if record.submitted.deadline > self.deadline {
+            self.leaving = Some(Leave::Yield);
+            return Ok(Some(record));
+        }
+        let now = (self.now)();
+        Ok(Some(self.ledger.close(
+            &self.settings.array,
+            Intent::Expired,
+            now,
+        )?))
+    }
+
+    /// Tells what is to be told, and takes itself out of the ledger. The array, if it is there.
+    fn part(&mut self) -> Result<Option<ArrayRecord>, WorkerError> {
+        if self.is_unsettled() {
+            // The store may be out and the ledger not: others are to see that it is there.
+            let _ = self.ledger.claim(self.id, 0, (self.now)());
+            self.settle()?;
+        }
+        self.running = None;
+        self.show();
+        self.carrier.carry(self.objects, None)?;
+        match self.ledger.end_agent(self.id, (self.now)()) {
+            Ok(_) | Err(LedgerError::UnknownAgent(_) | LedgerError::UnknownArray(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.record()
+    }
+}
+
+/// The name of the object that says what an agent runs: a [`RunningTask`] as JSON.
+pub fn running_object(array: &ArrayId, agent: AgentId) -> String {
+    format!("arrays/{}/running/{}", array.as_str(), agent.0)
 }

@@ -2,8 +2,9 @@
 
 mod scene;
 
-use scene::{FakeMachine, Group, now, until};
+use scene::{FakeMachine, Group, Weather, now, until};
 use spawn_core::budgets::Budgets;
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::outcome::Cause;
 use spawn_core::task::{Intent, TaskState};
 use spawn_ports::ledger::Ledger;
@@ -178,4 +179,172 @@ fn a_worker_that_was_given_up_stops_its_script_and_commits_nothing() {
     let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
     assert_eq!((row.state, row.attempt), (TaskState::Pending, 1));
     assert_eq!(row.ending.unwrap().cause, Cause::WorkerLost);
+}
+
+const WAITS: &str = "echo began >> $MARKS; while [ ! -e $MARKS.go ]; do sleep 0.02; done";
+
+#[test]
+fn an_outage_is_borne_and_the_script_runs_on() {
+    let group = Group::new(2, Budgets::default(), WAITS);
+    let mut machine = FakeMachine::new();
+    machine.is_mute = true;
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        until("the task runs", || !group.marks().is_empty());
+        *group.weather.lock().unwrap() = Weather::Out;
+        // The outcome is there before the ledger is.
+        std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
+        let log = || std::fs::read_dir(group.dir.path().join("logs")).is_ok();
+        until("the log is there", log);
+        assert_eq!(group.marks(), ["began"], "nothing new is claimed");
+        assert_eq!(group.record().counts.succeeded, 0);
+        *group.weather.lock().unwrap() = Weather::Fair;
+        assert_eq!(worker.join().unwrap(), End::Retired);
+    });
+    assert_eq!(group.marks(), ["began", "began"]);
+    assert_eq!(group.record().counts.succeeded, 2);
+    assert_eq!(group.record().workers_lost, 0);
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_counts_once() {
+    let group = Group::new(1, Budgets::default(), "echo began >> $MARKS");
+    let machine = FakeMachine::new();
+    *group.weather.lock().unwrap() = Weather::LostAnswers;
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        until("it is committed", || group.record().counts.succeeded == 1);
+        *group.weather.lock().unwrap() = Weather::Fair;
+        assert_eq!(worker.join().unwrap(), End::Retired);
+    });
+    assert_eq!(group.marks(), ["began"]);
+    let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
+    assert_eq!((row.state, row.attempt), (TaskState::Succeeded, 1));
+}
+
+#[test]
+fn the_end_of_the_arrays_time_ends_it_for_all() {
+    let mut group = Group::new(2, Budgets::default(), WAITS);
+    group.ends_in(1_500);
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    let record = group.record();
+    assert_eq!((record.intent, record.counts.failed), (Intent::Expired, 2));
+    let row = group.ledger.clone().task(&group.array, 0).unwrap().unwrap();
+    assert_eq!(row.ending.unwrap().cause, Cause::Ttl);
+    assert_eq!(*machine.array_ended.lock().unwrap(), 1);
+}
+
+#[test]
+fn the_end_of_the_arrays_time_ends_the_script_and_the_machine_though_the_ledger_is_out() {
+    let mut group = Group::new(1, Budgets::default(), WAITS);
+    group.ends_in(2_000);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        until("the task runs", || !group.marks().is_empty());
+        *group.weather.lock().unwrap() = Weather::Out;
+        assert_eq!(worker.join().unwrap(), End::Retired);
+    });
+    assert_eq!(*machine.left.lock().unwrap(), Some(Leave::Retire));
+    // Whether the array has ended is not known.
+    assert_eq!(*machine.array_ended.lock().unwrap(), 0);
+}
+
+#[test]
+fn a_worker_whose_own_time_is_over_makes_room_for_another() {
+    let mut group = Group::new(9, Budgets::default(), "sleep 0.3");
+    group.worker_ttl_ms = Some(1_800);
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Yielded);
+    let counts = group.record().counts;
+    assert!(counts.pending > 0 && counts.running == 0, "{counts:?}");
+}
+
+#[test]
+fn a_machine_that_comes_when_all_is_over_goes() {
+    let group = Group::new(3, Budgets::default(), "echo began >> $MARKS");
+    let mut ledger = group.ledger.clone();
+    ledger.close(&group.array, Intent::Cancel, now()).unwrap();
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    assert_eq!(group.marks(), [""; 0]);
+    assert_eq!(*machine.array_ended.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_halted_array_finishes_what_runs_and_no_more() {
+    let group = Group::new(5, Budgets::default(), WAITS);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        until("the task runs", || !group.marks().is_empty());
+        let mut ledger = group.ledger.clone();
+        ledger.close(&group.array, Intent::Halted, now()).unwrap();
+        std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
+        assert_eq!(worker.join().unwrap(), End::Retired);
+    });
+    assert_eq!(group.record().counts.succeeded, 1);
+    assert_eq!(group.marks(), ["began"]);
+}
+
+#[test]
+fn what_runs_can_be_seen_until_it_has_ended() {
+    let group = Group::new(1, Budgets::default(), WAITS);
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+        let shown = || {
+            let all = group.objects.0.lock().unwrap();
+            let found = all.iter().find(|(name, _)| name.contains("/running/"));
+            found.map(|(_, content)| content.clone())
+        };
+        until("it is shown", || shown().is_some());
+        let task: spawn_local::wire::client::RunningTask =
+            serde_json::from_slice(&shown().unwrap()).unwrap();
+        assert_eq!((task.position, task.attempt), (0, 1));
+        std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
+        assert_eq!(worker.join().unwrap(), End::Retired);
+        assert_eq!(shown(), None);
+    });
+}
+
+#[test]
+fn a_notice_while_nothing_runs_is_followed_at_once() {
+    let budgets = Budgets {
+        exit: 1,
+        backoff_millis: 600_000,
+        backoff_max_millis: 600_000,
+        ..Budgets::default()
+    };
+    for recommended in [true, false] {
+        let group = Group::new(1, budgets.clone(), "echo began >> $MARKS; exit 1");
+        let machine = FakeMachine::new();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+            let mut ledger = group.ledger.clone();
+            let mut failed = || ledger.task(&group.array, 0).unwrap().unwrap().spent.exit == 1;
+            until("it waits for its next attempt", &mut failed);
+            *machine.outlook.lock().unwrap() = match recommended {
+                true => Outlook::AtRisk,
+                false => Outlook::Ending {
+                    at: now().plus_millis(120_000),
+                },
+            };
+            assert_eq!(worker.join().unwrap(), End::Yielded);
+        });
+        assert_eq!(group.marks(), ["began"]);
+    }
+}
+
+#[test]
+fn too_many_failures_halt_the_array() {
+    let mut group = Group::new(9, Budgets::default(), "echo began >> $MARKS; exit 1");
+    group.max_failures = Some(MaxFailures::Tasks(1));
+    let machine = FakeMachine::new();
+    assert_eq!(group.serve(0, &machine).unwrap(), End::Retired);
+    let record = group.record();
+    assert_eq!(record.intent, Intent::Halted);
+    assert_eq!(record.counts.failed, 2);
+    assert_eq!(group.marks(), ["began", "began"]);
 }

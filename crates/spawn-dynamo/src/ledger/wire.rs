@@ -305,6 +305,12 @@ impl<A: DynamoApi> Wire<A> {
         let table = &self.table;
         match fail {
             Fail::Refused(error) => error,
+            Fail::Dynamo(error) if error.is_transient() => {
+                spawn_ports::ledger::LedgerError::Unavailable {
+                    what: format!("cannot {doing} the ledger in table `{table}` now: {error}"),
+                    source: Some(Box::new(error)),
+                }
+            }
             Fail::Dynamo(error) => spawn_ports::ledger::LedgerError::Storage {
                 what: format!("cannot {doing} the ledger in table `{table}`: {error}"),
                 source: Some(Box::new(error)),

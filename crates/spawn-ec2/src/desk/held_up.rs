@@ -28,6 +28,8 @@ pub struct GroupSeen {
 pub struct Seen {
     /// Its groups, those that are being deleted left out.
     pub groups: Vec<GroupSeen>,
+    /// Machines that it was launched with in no group; nothing where it has groups.
+    pub standing: Option<u32>,
     /// Agents that have not ended.
     pub agents: u32,
     /// Machines that wrote down that they could not get ready.
@@ -43,6 +45,12 @@ const REASON: usize = 160;
 
 /// Why nothing more is started; nothing if there is no reason to name.
 pub fn held_up(seen: &Seen) -> Option<String> {
+    if let Some(machines) = seen.standing {
+        let missing = machines.saturating_sub(seen.agents);
+        return (missing > 0).then(|| {
+            format!("{} of {machines} machines are at work; the others are starting, or were lost and are not replaced", seen.agents)
+        });
+    }
     let Some(first) = seen.groups.first() else {
         return Some(
             "no group starts machines for it: its launch was cut off, or its time is over"

@@ -257,8 +257,11 @@ impl Desk {
             }
             seen.push(group);
         }
+        let plan = crate::furnish::plan_of(&record.submitted);
+        let stands = plan.filter(|plan| plan.lanes.iter().all(|lane| lane.standing.is_some()));
         Ok(held_up(&Seen {
             groups: seen,
+            standing: stands.map(|plan| u32::try_from(plan.machines()).unwrap_or(u32::MAX)),
             agents: u32::try_from(agents).unwrap_or(u32::MAX),
             failed_boots: u32::try_from(notes.len()).unwrap_or(u32::MAX),
             reasons,

@@ -17,7 +17,7 @@ use spawn_ports::ledger::{ArrayRecord, Ledger, Reopen};
 use super::extending::lane_end;
 use super::{Desk, DeskError, groups, launched, refused};
 use crate::plan::{LanePlan, LaunchPlan};
-use crate::{launch, names, roles};
+use crate::{furnish, launch, roles};
 
 /// How often a group that is being deleted is looked at, and the rest in between: AWS takes as long
 /// as its machines take to end.
@@ -32,7 +32,7 @@ impl Desk {
         ttl_ms: Option<u64>,
     ) -> Result<Answer, DeskError> {
         let before = self.record(id)?;
-        let plan = match self.plan_of(id)? {
+        let plan = match self.plan_of(&before)? {
             Ok(plan) => plan,
             Err(why) => return Ok(refused(&why)),
         };
@@ -61,22 +61,15 @@ impl Desk {
     }
 
     /// The plan that machines are made from; else why there will be none.
-    fn plan_of(&mut self, id: &ArrayId) -> Result<Result<LaunchPlan, String>, DeskError> {
-        let key = names::plan_key(id);
-        let place = format!("s3://{}/{key}", self.bucket.name);
-        let Some(text) = self.object(&key)? else {
-            return Ok(Err(format!(
-                "there is no {place}, so no machines can be started for it; `spawn launch` starts the tasks anew"
-            )));
+    fn plan_of(&mut self, before: &ArrayRecord) -> Result<Result<LaunchPlan, String>, DeskError> {
+        let Some(plan) = furnish::plan_of(&before.submitted) else {
+            let why = "its record does not say how its machines were made, so none can be started for it; `spawn launch` starts the tasks anew";
+            return Ok(Err(why.to_owned()));
         };
-        let plan: LaunchPlan = match serde_json::from_slice(&text) {
-            Ok(plan) => plan,
-            Err(e) => {
-                return Ok(Err(format!(
-                    "{place} is not a plan that this version can read: {e}"
-                )));
-            }
-        };
+        if plan.lanes.iter().any(|lane| lane.standing.is_some()) {
+            let why = "its machines are in no group, and are started once only; `spawn launch` starts the tasks anew";
+            return Ok(Err(why.to_owned()));
+        }
         if s3::head_object(&self.client, &self.bucket, &plan.bundle_key)?.is_none() {
             return Ok(Err(format!(
                 "its files are gone: there is no s3://{}/{}; `spawn launch` starts the tasks anew",

@@ -79,7 +79,7 @@ impl Launched {
         let digest = Sha256::digest(b"bundle");
         let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         let user_data = vec!["#!/bin/sh\n".to_owned(); 2];
-        let plan = plan(
+        let mut plan = plan(
             &Asked {
                 id: &id,
                 spec: &spec,
@@ -92,6 +92,7 @@ impl Launched {
             &facts,
         )
         .unwrap();
+        spawn_ec2::furnish::record(&mut plan, &spec, 0o022).unwrap();
         let home = tempfile::tempdir().unwrap();
         let mut journal = Journal::begin(&home.path().join("journal"), &plan).unwrap();
         let mut desk = Desk::new(client.clone(), &account);
@@ -107,8 +108,6 @@ impl Launched {
         };
         // It has not all that a launch reads to check itself; that is not what is tested here.
         launched.bed.delete("/bed/errors");
-        let text = serde_json::to_vec(&launched.plan).unwrap();
-        launched.put(&names::plan_key(&launched.id), &text);
         Some(launched)
     }
 

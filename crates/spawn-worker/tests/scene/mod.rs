@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use spawn_core::array_id::ArrayId;
 use spawn_core::budgets::Budgets;
 use spawn_core::index_set::IndexSet;
+use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::task::{Illegal, Intent, Token};
 use spawn_local::wire::agent::{Isolation, Job};
@@ -34,11 +35,48 @@ pub fn now() -> UnixMicros {
 #[derive(Clone, Default)]
 pub struct SharedLedger(pub Arc<Mutex<MemoryLedger>>);
 
+/// What becomes of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Weather {
+    #[default]
+    Fair,
+    /// Nothing is answered, and nothing done.
+    Out,
+    /// Commits are done, and their answers lost.
+    LostAnswers,
+}
+
+/// The ledger as one worker reaches it.
+struct Reached {
+    ledger: SharedLedger,
+    weather: Arc<Mutex<Weather>>,
+}
+
+fn unavailable() -> LedgerError {
+    LedgerError::Unavailable {
+        what: "the ledger does not answer".to_owned(),
+        source: None,
+    }
+}
+
 macro_rules! shared {
     ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty;)*) => {
         impl Ledger for SharedLedger {
             $(fn $name(&mut self, $($arg: $type),*) -> Result<$answer, LedgerError> {
                 self.0.lock().unwrap().$name($($arg),*)
+            })*
+        }
+        impl Ledger for Reached {
+            $(fn $name(&mut self, $($arg: $type),*) -> Result<$answer, LedgerError> {
+                let weather = *self.weather.lock().unwrap();
+                if weather == Weather::Out {
+                    return Err(unavailable());
+                }
+                let done = self.ledger.$name($($arg),*);
+                match weather == Weather::LostAnswers && stringify!($name) == "commit" {
+                    true => Err(unavailable()),
+                    false => done,
+                }
             })*
         }
     };
@@ -149,6 +187,11 @@ pub struct Group {
     pub objects: SharedObjects,
     pub array: ArrayId,
     pub dir: TempDir,
+    pub weather: Arc<Mutex<Weather>>,
+    /// The array's time and the worker's, in milliseconds.
+    pub ttl_ms: u64,
+    pub worker_ttl_ms: Option<u64>,
+    pub max_failures: Option<MaxFailures>,
     script: String,
     total: u64,
 }
@@ -175,11 +218,22 @@ impl Group {
         Group {
             ledger,
             objects: SharedObjects::default(),
+            weather: Arc::default(),
+            ttl_ms: 3_600_000,
+            worker_ttl_ms: None,
+            max_failures: None,
             array,
             dir,
             script: script.to_owned(),
             total,
         }
+    }
+
+    /// Moves the end of the array's time to so many milliseconds from now.
+    pub fn ends_in(&mut self, ttl_ms: u64) {
+        self.ttl_ms = ttl_ms;
+        let deadline = now().plus_millis(ttl_ms);
+        self.ledger.extend(&self.array, deadline).unwrap();
     }
 
     pub fn record(&self) -> ArrayRecord {
@@ -196,7 +250,11 @@ impl Group {
     pub fn serve(&self, slot: u32, machine: &FakeMachine) -> Result<End, WorkerError> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut agent = start_agent(theirs);
-        let (mut ledger, mut objects) = (self.ledger.clone(), self.objects.clone());
+        let mut objects = self.objects.clone();
+        let mut ledger = Reached {
+            ledger: self.ledger.clone(),
+            weather: Arc::clone(&self.weather),
+        };
         let mut machine = machine.clone();
         let settings = Settings {
             array: self.array.clone(),
@@ -213,6 +271,7 @@ impl Group {
             look_every: Duration::from_millis(50),
             ask_every: Duration::from_millis(200),
             cancel_notice: Duration::from_secs(5),
+            max_failures: self.max_failures,
             log: self.log(slot),
         };
         let worker = Worker::start(
@@ -259,8 +318,8 @@ impl Group {
             env: Vec::new(),
             path: std::env::var("PATH").unwrap(),
             timeout_ms: None,
-            ttl_ms: 3_600_000,
-            worker_ttl_ms: None,
+            ttl_ms: self.ttl_ms,
+            worker_ttl_ms: self.worker_ttl_ms,
             ttl_notice_ms: 1_000,
             heartbeat_ms: 1_000,
             umask: 0o022,
