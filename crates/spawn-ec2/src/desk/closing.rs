@@ -48,7 +48,7 @@ impl Desk {
 
     /// Ends every agent that still serves, so that no task stays running: their machines are gone,
     /// or go. A claim that was under way may come true after that, so it is looked again.
-    fn end_agents(&mut self, id: &ArrayId) -> Result<(), DeskError> {
+    pub(super) fn end_agents(&mut self, id: &ArrayId) -> Result<(), DeskError> {
         for _ in 0..ROUNDS {
             for agent in self.ledger.agents(id, u32::MAX)? {
                 if agent.ended_at.is_none() {

@@ -2,11 +2,13 @@
 //! groups of machines.
 //!
 //! - `reads`: arrays, tasks, status. `held_up`: why nothing is started. `logs`: what tasks printed.
+//! - `expiring`: what time did to an array whose machines wrote nothing down any more.
 //! - `closing`, `extending`, `retrying`: what people do to an array. Each can die between any two
 //!   calls; the same request again finishes it, and meanwhile nothing runs that nobody ends.
 
 mod closing;
 mod error;
+mod expiring;
 mod extending;
 mod groups;
 mod held_up;

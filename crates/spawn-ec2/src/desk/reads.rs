@@ -80,6 +80,7 @@ impl Desk {
 
     pub(super) fn status(&mut self, id: &ArrayId) -> Result<ArrayStatus, DeskError> {
         let record = self.record(id)?;
+        let record = self.heed_time(record)?;
         let agents = self.serving(id)?;
         let workers = self.workers(id, &record, agents)?;
         let held_up = self.held_up(&record, workers.len())?;

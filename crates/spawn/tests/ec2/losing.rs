@@ -60,7 +60,7 @@ fn the_ttl_ends_machines_whose_agents_do_nothing_any_more() {
         return;
     };
     world.write("wait.sh", world.gate());
-    let flags = "--array 3 --ttl 50s --user-data @wait.sh --instance-type";
+    let flags = "--array 3 --ttl 70s --user-data @wait.sh --instance-type";
     let flags = flags.split(' ');
     let id = world.launch(flags.chain([instance_type(), "--iam-policy", AT_GATE_POLICIES]));
     world.await_at_gate(3);

@@ -107,7 +107,7 @@ impl World {
             .env("TZ", "UTC")
             .env("SPAWN_HOME", self.home())
             .env("SPAWN_NODE_PROGRAMS", self.root.path().join("programs"))
-            .env("SPAWN_LEASE", "9s")
+            .env("SPAWN_LEASE", "15s")
             .envs(&self.bed.environment)
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.work)

@@ -6,7 +6,11 @@ use std::process::Command;
 
 use crate::support::Output;
 
+mod aggregating;
 pub mod chunks;
+mod conditional;
+mod param_files;
+mod sharing;
 mod spot;
 
 fn examples() -> PathBuf {
@@ -27,6 +31,14 @@ pub fn patched(name: &str) -> String {
     Output::of(command.current_dir(examples()))
         .expect_code(0)
         .out()
+}
+
+/// The first block of code after a line of the page.
+pub fn block_after(line: &str) -> &'static str {
+    const PAGE: &str = include_str!("../../acceptance/how_to/page.md");
+    let (_, rest) = PAGE.split_once(line).expect("a line of the page");
+    let (_, rest) = rest.split_once("```bash\n").expect("a block of bash");
+    rest.split_once("```").expect("an end of the block").0
 }
 
 /// A CSV file with one number in each of two rows, and what `process.py` makes of it.
