@@ -139,7 +139,8 @@ fn grants_that_are_lacking_are_named() {
 
 #[test]
 fn what_the_launch_itself_asks_is_checked() {
-    assert!(one(json!({ "on_complete": "stop" }), &facts()).1);
+    assert!(one(json!({ "on_complete": "stop", "spot": true }), &facts()).1);
+    assert!(found(&spec(json!({ "on_complete": "stop" })), &facts()).is_empty());
     assert!(one(json!({ "ttl_ms": 100 }), &facts()).0.contains("--ttl"));
     let launch = spec(json!({}));
     let found = with_request(&launch, &[], |r| preflight(r, &facts(), NOW));
@@ -150,7 +151,7 @@ fn what_the_launch_itself_asks_is_checked() {
 fn the_worst_comes_first() {
     let mut some = facts();
     some.subnets.iter_mut().for_each(|s| s.is_public = false);
-    let found = found(&spec(json!({ "on_complete": "stop" })), &some);
+    let found = found(&spec(json!({ "ttl_ms": 100 })), &some);
     assert_eq!(
         found.iter().map(|f| f.is_fatal).collect::<Vec<_>>(),
         [true, false]

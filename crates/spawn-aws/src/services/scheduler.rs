@@ -34,14 +34,19 @@ pub struct ScheduleSummary {
     /// Its name.
     pub name: String,
     /// Its group.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub group_name: String,
     /// Its ARN.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub arn: String,
     /// `ENABLED` or `DISABLED`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_empty")]
     pub state: String,
+}
+
+/// A text that may be said to be none.
+fn or_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Option::<String>::deserialize(from).map(Option::unwrap_or_default)
 }
 
 #[derive(Serialize)]

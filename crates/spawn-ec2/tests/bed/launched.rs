@@ -35,7 +35,6 @@ pub struct Launched {
     pub desk: Desk,
     pub id: ArrayId,
     pub plan: LaunchPlan,
-    _home: tempfile::TempDir,
 }
 
 /// Spot machines for four tasks, two at a time; and on demand, for half as long, for two.
@@ -64,51 +63,60 @@ pub fn now() -> UnixMicros {
     wall_clock::now()
 }
 
+/// Makes and records everything that the plan says.
+fn carry_out(client: &Client, desk: &mut Desk, id: &ArrayId) -> LaunchPlan {
+    let spec = two_lanes();
+    let facts = gather::gather(client, &spec).unwrap();
+    let digest = Sha256::digest(b"bundle");
+    let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    let user_data = vec!["#!/bin/sh\n".to_owned(); 2];
+    let request = Asked {
+        id,
+        spec: &spec,
+        launched: now(),
+        token: "mark",
+        bundle_sha256: &digest,
+        bundle_size: 6,
+        user_data: &user_data,
+    };
+    let mut plan = plan(&request, &facts).unwrap();
+    spawn_ec2::furnish::record(&mut plan, &spec, 0o022).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut journal = Journal::begin(&home.path().join("journal"), &plan).unwrap();
+    launch(client, desk.ledger(), &mut journal, b"bundle").unwrap();
+    plan
+}
+
 impl Launched {
     /// Nothing where there is no bed.
     pub fn new() -> Option<Launched> {
         let bed = Bed::start()?;
         let client = bed.client(4);
         let account = sts::get_caller_identity(&client).unwrap().account;
-        let spec = two_lanes();
         let default = [ec2::Filter::new("is-default", ["true"])];
         let vpcs = ec2::describe_vpcs(&client, &default).unwrap();
         firewall::ensure(&client, &vpcs[0].vpc_id).unwrap();
-        let facts = gather::gather(&client, &spec).unwrap();
         let id: ArrayId = ID.parse().unwrap();
-        let digest = Sha256::digest(b"bundle");
-        let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-        let user_data = vec!["#!/bin/sh\n".to_owned(); 2];
-        let mut plan = plan(
-            &Asked {
-                id: &id,
-                spec: &spec,
-                launched: now(),
-                token: "mark",
-                bundle_sha256: &digest,
-                bundle_size: 6,
-                user_data: &user_data,
-            },
-            &facts,
-        )
-        .unwrap();
-        spawn_ec2::furnish::record(&mut plan, &spec, 0o022).unwrap();
-        let home = tempfile::tempdir().unwrap();
-        let mut journal = Journal::begin(&home.path().join("journal"), &plan).unwrap();
         let mut desk = Desk::new(client.clone(), &account);
-        launch(&client, desk.ledger(), &mut journal, b"bundle").unwrap();
+        let plan = carry_out(&client, &mut desk, &id);
+        // The bed has not all that a launch reads to check itself; that is not tested here.
+        bed.delete("/bed/errors");
         let launched = Launched {
             desk,
             id,
             plan,
-            _home: home,
             account,
             client,
             bed,
         };
-        // It has not all that a launch reads to check itself; that is not what is tested here.
-        launched.bed.delete("/bed/errors");
         Some(launched)
+    }
+
+    /// Another array in the same account, which is meant from now on.
+    pub fn again(&mut self, id: &str) {
+        self.id = id.parse().unwrap();
+        self.plan = carry_out(&self.client, &mut self.desk, &self.id);
+        self.bed.delete("/bed/errors");
     }
 
     /// A desk that sends each call once, so that one fault is enough.
@@ -207,7 +215,8 @@ impl Launched {
     }
 
     pub fn groups(&self) -> Vec<Group> {
-        autoscaling::describe_groups_tagged(&self.client, names::TAG_ARRAY, ID).unwrap()
+        autoscaling::describe_groups_tagged(&self.client, names::TAG_ARRAY, self.id.as_str())
+            .unwrap()
     }
 
     /// When a lane's machines end by themselves, in seconds since 1970.
