@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use spawn_node::boot::Fetched;
 
+/// What the keys of programs in the bucket begin with.
+pub const PREFIX: &str = "programs/";
+
 /// Their names.
 pub const NAMES: [&str; 2] = ["spored-node", "spored"];
 /// The architectures of EC2 that there are programs for.
@@ -36,7 +39,7 @@ pub struct Program {
 impl Program {
     /// Where it is in the bucket: named by its content, so a newer one never takes its place.
     pub fn key(&self) -> String {
-        format!("programs/{}/{}", self.sha256, self.name)
+        format!("{PREFIX}{}/{}", self.sha256, self.name)
     }
 
     /// What a machine fetches.

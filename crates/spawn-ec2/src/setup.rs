@@ -14,7 +14,7 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::facts::Facts;
 use crate::programs::Program;
-use crate::{firewall, names};
+use crate::{firewall, names, programs as stored};
 
 /// After this many days the objects of an array go: bundle and logs. No array lives that long.
 pub const KEEP_DAYS: u32 = 400;
@@ -26,6 +26,8 @@ pub const LONGEST_TTL_DAYS: u32 = 365;
 pub enum Missing {
     /// The bucket.
     Bucket(String),
+    /// What holds in the bucket: its making was cut off.
+    Rules(String),
     /// The ledger's table.
     Table,
     /// The security group of the machines, in this network.
@@ -40,6 +42,7 @@ impl fmt::Display for Missing {
             Missing::Bucket(name) => {
                 write!(f, "make bucket {name}: encrypted, without public access")
             }
+            Missing::Rules(name) => write!(f, "close bucket {name} to the public, and encrypt it"),
             Missing::Table => write!(f, "make table {}, paid by request", names::TABLE),
             Missing::Firewall(vpc) => write!(
                 f,
@@ -118,7 +121,17 @@ pub fn look(
             missing.push(Missing::Program((*program).clone()));
         }
     }
+    // Programs come last: a bucket without any was perhaps not set up to its end.
+    let lacks_programs = missing.iter().any(|m| matches!(m, Missing::Program(_)));
+    if has_bucket && lacks_programs && !has_programs(client, &bucket)? {
+        missing.insert(0, Missing::Rules(bucket.name));
+    }
     Ok(missing)
+}
+
+fn has_programs(client: &Client, bucket: &Bucket) -> Result<bool, AwsError> {
+    let listed = s3::list_objects(client, bucket, stored::PREFIX, None, None)?;
+    Ok(!listed.objects.is_empty())
 }
 
 /// Makes what is missing, and takes note of it in `facts`.
@@ -136,18 +149,25 @@ pub fn make(
         match missing {
             Missing::Bucket(name) => {
                 s3::create_bucket(client, name)?;
-                s3::put_public_access_block(client, &bucket)?;
-                s3::put_bucket_encryption(client, &bucket)?;
-                s3::put_bucket_lifecycle(client, &bucket, &lifecycle())?;
-                s3::put_bucket_tags(client, &bucket, &[names::tool_tag()])?;
+                put_rules(client, &bucket)?;
                 facts.has_bucket = true;
             }
+            Missing::Rules(_) => put_rules(client, &bucket)?,
             // The first question that a ledger is asked makes its table.
             Missing::Table => drop(ledger.arrays(1)?),
             Missing::Firewall(vpc) => facts.security_group = Some(firewall::ensure(client, vpc)?),
             Missing::Program(program) => put(client, &bucket, program)?,
         }
     }
+    Ok(())
+}
+
+/// All of it can be put again.
+fn put_rules(client: &Client, bucket: &Bucket) -> Result<(), AwsError> {
+    s3::put_public_access_block(client, bucket)?;
+    s3::put_bucket_encryption(client, bucket)?;
+    s3::put_bucket_lifecycle(client, bucket, &lifecycle())?;
+    s3::put_bucket_tags(client, bucket, &[names::tool_tag()])?;
     Ok(())
 }
 

@@ -81,6 +81,30 @@ fn resume(world: &World, groups_before: usize, what: &str) -> bool {
     is_begun
 }
 
+/// Kills a launch while the call that a delay meets is on its way; it is carried out afterwards.
+fn kill_at(world: &World, delay: &Value, what: &str) {
+    world.bed.delete("faults");
+    world.bed.post("faults", delay);
+    let mut launch = command(world);
+    let launch = launch.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut launch = launch.spawn().expect("a launch can be started");
+    world.until(what, || {
+        let faults = world.bed.get("faults");
+        let mut faults = faults.as_object().expect("faults by number").values();
+        let is_met = faults.any(|fault| fault["hits"] == 1);
+        let has_ended = launch.try_wait().expect("it can be asked after").is_some();
+        assert!(is_met || !has_ended, "{what}: it is not called");
+        is_met.then_some(())
+    });
+    let carried_out = world.counts().values().sum::<u64>();
+    launch.kill().expect("it can be killed");
+    launch.wait().expect("it ends");
+    world.until("the call was carried out", || {
+        (world.counts().values().sum::<u64>() > carried_out).then_some(())
+    });
+    world.bed.delete("faults");
+}
+
 fn at_every_call(kinds: &[Value]) {
     let (world, calls) = account();
     let groups = world.groups().len();
@@ -115,34 +139,107 @@ fn a_launch_killed_at_any_call_is_gone_on_with() {
     let groups = world.groups().len();
     let (mut begun, mut not_begun) = (0, 0);
     for call in 1..=calls {
-        world.bed.delete("counts");
-        // The call is on its way when the launch dies, and is carried out afterwards.
-        world.bed.post(
-            "faults",
-            &json!({ "kind": "delay", "seconds": 0.3, "at": call }),
+        let what = format!("killed at call {call}");
+        kill_at(
+            &world,
+            &json!({ "kind": "delay", "seconds": 0.6, "at": call }),
+            &what,
         );
-        let mut launch = command(&world);
-        let mut launch = launch
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        world.until("the call is on its way", || {
-            let faults = world.bed.get("faults");
-            let mut faults = faults.as_object().unwrap().values();
-            faults.any(|fault| fault["hits"] == 1).then_some(())
-        });
-        launch.kill().unwrap();
-        launch.wait().unwrap();
-        world.until("the call was carried out", || {
-            (world.counts().values().sum::<u64>() == call).then_some(())
-        });
-        world.bed.delete("faults");
-        match resume(&world, groups, &format!("killed at call {call}")) {
+        match resume(&world, groups, &what) {
             true => begun += 1,
             false => not_begun += 1,
         }
     }
     // It breaks off before anything is made, and in the midst of it.
     assert!(begun >= 8 && not_begun >= 10, "{begun} {not_begun}");
+}
+
+/// What a first launch makes for the whole account, in its order.
+const SET_UP: [&str; 14] = [
+    "s3:CreateBucket",
+    "s3:PutPublicAccessBlock",
+    "s3:PutBucketEncryption",
+    "s3:PutBucketLifecycleConfiguration",
+    "s3:PutBucketTagging",
+    "dynamodb:CreateTable",
+    "ec2:CreateSecurityGroup",
+    "s3:PutObject",
+    "iam:CreateRole",
+    "iam:PutRolePolicy",
+    "iam:CreateInstanceProfile",
+    "iam:AddRoleToInstanceProfile",
+    "ec2:CreateLaunchTemplate",
+    "autoscaling:CreateAutoScalingGroup",
+];
+
+#[test]
+fn first_launches_that_are_killed_leave_an_account_that_the_next_one_sets_up_whole() {
+    let world = World::without_machines(&[]);
+    world.bed.post("capacity", &json!({ "capacity": 0 }));
+    let mut begun_ids = Vec::new();
+    for operation in SET_UP {
+        let fault = json!({ "operation": operation, "kind": "delay", "seconds": 0.6 });
+        kill_at(&world, &fault, operation);
+        begun_ids.extend(begun(&world));
+    }
+    let (code, id) = attempt(&world);
+    assert_eq!((code, id.is_some()), (0, true));
+    // The bucket is as closed and as tidy as if nothing had happened.
+    let bucket = "spawn-123456789012-us-east-1";
+    let of = |what: &str| {
+        let command = format!("aws s3api {what} --bucket {bucket}");
+        serde_json::from_str::<Value>(&world.shell(&command)).unwrap()
+    };
+    let block = &of("get-public-access-block")["PublicAccessBlockConfiguration"];
+    assert!(
+        block
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|is_blocked| *is_blocked == true),
+        "{block}"
+    );
+    assert!(of("get-bucket-encryption")["ServerSideEncryptionConfiguration"].is_object());
+    let rules = &of("get-bucket-lifecycle-configuration")["Rules"];
+    assert_eq!(rules.as_array().unwrap().len(), 2, "{rules}");
+    assert_eq!(of("get-bucket-tagging")["TagSet"][0]["Key"], "spawn:tool");
+    // Whatever had begun goes when it is told to.
+    assert!(begun_ids.len() >= 2, "{begun_ids:?}");
+    for id in &begun_ids {
+        world.ok(["cleanup", id, "--yes"]);
+    }
+    world.until("one group is left", || {
+        (world.groups().len() == 1).then_some(())
+    });
+    assert_eq!(world.templates(), [format!("spawn-{}-0", id.unwrap())]);
+}
+
+#[test]
+fn a_launch_killed_at_any_call_leaves_nothing_after_its_cleanup() {
+    let (world, calls) = account();
+    let groups = world.groups().len();
+    let before = (
+        world.templates(),
+        world.keys("spawn-123456789012-us-east-1", "arrays/"),
+    );
+    let mut cleaned = 0;
+    for call in 1..=calls {
+        let what = format!("killed at call {call}");
+        kill_at(
+            &world,
+            &json!({ "kind": "delay", "seconds": 0.6, "at": call }),
+            &what,
+        );
+        if let Some(id) = begun(&world) {
+            world.ok(["cleanup", &id, "--yes"]);
+            cleaned += 1;
+        }
+        world.until(&what, || (world.groups().len() == groups).then_some(()));
+    }
+    let after = (
+        world.templates(),
+        world.keys("spawn-123456789012-us-east-1", "arrays/"),
+    );
+    assert_eq!(after, before);
+    assert!(cleaned >= 8, "{cleaned}");
 }
