@@ -10,9 +10,9 @@ use spawn_spec::LaunchSpec;
 
 use crate::facts::{Facts, ImageFacts, QuotaFacts, SubnetFacts, TypeFacts, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
-use crate::plan::{RolePlan, type_of};
+use crate::plan::RolePlan;
 use crate::policy_documents::{self, Place};
-use crate::{firewall, names, roles, standing};
+use crate::{firewall, kinds, names, roles, standing};
 
 /// The parameter that names Amazon Linux's newest image for an architecture.
 fn image_parameter(architecture: &str) -> String {
@@ -46,14 +46,19 @@ pub fn gather(client: &Client, spec: &LaunchSpec) -> Result<Facts, AwsError> {
     images(client, &mut facts)?;
     network(client, &mut facts)?;
     let lanes = spec.all_lanes();
-    let names: BTreeSet<&str> = lanes.iter().map(type_of).collect();
+    let names: BTreeSet<&str> = lanes.iter().flat_map(kinds::named).collect();
     let filters = [Filter::new("instance-type", names)];
     types(client, &filters, &mut facts)?;
     for offering in ec2::describe_instance_type_offerings(client, &filters)? {
         let zones = facts.offered.entry(offering.instance_type).or_default();
         zones.insert(offering.location);
     }
-    let kinds: BTreeSet<(&str, bool)> = lanes.iter().map(|l| (type_of(l), l.spot)).collect();
+    // On demand too where spot capacity is asked: a part of it may be.
+    let mut kinds: BTreeSet<(&str, bool)> = BTreeSet::new();
+    for lane in &lanes {
+        let names = kinds::named(lane).into_iter();
+        kinds.extend(names.flat_map(|name| [(name, lane.spot), (name, false)]));
+    }
     if let Err(e) = account_quotas(client, &kinds, &mut facts)
         && e.kind != ErrorKind::Denied
     {

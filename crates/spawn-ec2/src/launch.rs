@@ -103,7 +103,6 @@ fn take(
     bundle: &[u8],
 ) -> Result<(), LaunchError> {
     match step {
-        Step::Bucket => make_bucket(client, plan),
         Step::Role => roles::ensure(client, &plan.role),
         Step::Bundle => put_bundle(client, plan, bundle),
         Step::Record => record(client, ledger, plan),
@@ -130,14 +129,6 @@ fn owned(plan: &LaunchPlan) -> Bucket {
         name: plan.bucket.clone(),
         owner: Some(plan.account.clone()),
     }
-}
-
-fn make_bucket(client: &Client, plan: &LaunchPlan) -> Result<(), LaunchError> {
-    let bucket = owned(plan);
-    s3::create_bucket(client, &plan.bucket)?;
-    s3::put_public_access_block(client, &bucket)?;
-    s3::put_bucket_encryption(client, &bucket)?;
-    Ok(())
 }
 
 fn put_bundle(client: &Client, plan: &LaunchPlan, bundle: &[u8]) -> Result<(), LaunchError> {

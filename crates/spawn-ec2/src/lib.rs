@@ -40,6 +40,7 @@ pub mod furnish;
 pub mod gather;
 pub mod grants;
 pub mod journal;
+mod kinds;
 pub mod launch;
 pub mod names;
 pub mod orphans;

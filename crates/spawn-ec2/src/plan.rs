@@ -11,6 +11,7 @@ use spawn_ports::ledger::NewArray;
 use spawn_spec::{Lane, LaunchSpec};
 
 use crate::facts::Facts;
+use crate::kinds;
 use crate::names;
 use crate::policy_documents::{self, Place};
 use crate::sizes::machines;
@@ -48,6 +49,11 @@ pub enum PlanError {
     /// The type's facts are not known.
     #[error("`{0}` is not offered in this region")]
     UnknownType(String),
+    /// The types of a lane run no common architecture; which run which.
+    #[error(
+        "the types of a lane run one architecture, and these do not: {0}; name types of one family"
+    )]
+    Architectures(String),
     /// No image fits the type.
     #[error("there is no image for `{0}`")]
     NoImage(String),
@@ -88,8 +94,6 @@ pub struct LaunchPlan {
     pub region: String,
     /// The bucket.
     pub bucket: String,
-    /// The bucket has to be made.
-    pub make_bucket: bool,
     /// Where the bundle goes.
     pub bundle_key: String,
     /// Its SHA-256.
@@ -126,6 +130,9 @@ pub struct LanePlan {
     pub types: Vec<String>,
     /// Spot capacity.
     pub spot: bool,
+    /// As many of the machines are on demand before spot capacity is used.
+    #[serde(default)]
+    pub on_demand_base: u32,
     /// USD for one machine and hour at most.
     pub spot_max_price: Option<f64>,
     /// `x86_64`, `arm64`
@@ -160,8 +167,6 @@ fn usual_partition() -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The account's bucket in the region, once.
-    Bucket,
     /// The role of this set of grants, once.
     Role,
     /// The role of the schedules that end machines in no group, once.
@@ -189,7 +194,6 @@ pub enum Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Bucket => f.write_str("bucket"),
             Step::Role => f.write_str("role"),
             Step::SchedulerRole => f.write_str("scheduler's role"),
             Step::Bundle => f.write_str("bundle"),
@@ -205,6 +209,17 @@ impl fmt::Display for Step {
     }
 }
 
+impl LanePlan {
+    /// `spot`, `on-demand`, `spot (2 on demand)`
+    fn capacity(&self) -> String {
+        match (self.spot, self.on_demand_base) {
+            (false, _) => "on-demand".to_owned(),
+            (true, 0) => "spot".to_owned(),
+            (true, base) => format!("spot ({base} on demand)"),
+        }
+    }
+}
+
 impl LaunchPlan {
     /// The array's id.
     pub fn id(&self) -> &ArrayId {
@@ -214,7 +229,6 @@ impl LaunchPlan {
     /// The steps in order. Machines come last, once everything that ends them stands in every lane.
     pub fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
-        steps.extend(self.make_bucket.then_some(Step::Bucket));
         steps.extend(self.role.is_new.then_some(Step::Role));
         let stands = |lane: &usize| self.lanes[*lane].standing.is_some();
         let lanes = 0..self.lanes.len();
@@ -256,7 +270,6 @@ impl LaunchPlan {
     fn line(&self, step: Step) -> String {
         let lane = |n: usize| &self.lanes[n];
         match step {
-            Step::Bucket => format!("make bucket {}", self.bucket),
             Step::Role => format!(
                 "make role {} with {}",
                 self.role.name,
@@ -287,7 +300,7 @@ impl LaunchPlan {
             Step::Group(n) => format!(
                 "make group {} for {} {} in {}, no machines yet",
                 lane(n).name,
-                if lane(n).spot { "spot" } else { "on-demand" },
+                lane(n).capacity(),
                 lane(n).types.join(" or "),
                 lane(n).subnets.join(", ")
             ),
@@ -356,7 +369,6 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanErro
         account: facts.account.clone(),
         region: facts.region.clone(),
         bucket: names::bucket(&facts.account, &facts.region),
-        make_bucket: !facts.has_bucket,
         bundle_key: names::bundle_key(request.id, request.bundle_sha256),
         bundle_sha256: request.bundle_sha256.to_owned(),
         bundle_size: request.bundle_size,
@@ -368,13 +380,6 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanErro
         },
         lanes,
     })
-}
-
-/// The type that a lane starts.
-pub(crate) fn type_of(lane: &Lane) -> &str {
-    lane.instance_type
-        .as_ref()
-        .map_or(DEFAULT_TYPE, |t| t.as_str())
 }
 
 /// How many machines each lane gets.
@@ -397,23 +402,18 @@ fn lane_plans(
     let security_group = group.ok_or(PlanError::NoSecurityGroup)?;
     let mut plans = Vec::with_capacity(lanes.len());
     for (number, (lane, machines)) in lanes.iter().zip(sizes).enumerate() {
-        let name = type_of(lane);
-        let kind = facts.types.get(name);
-        let kind = kind.ok_or_else(|| PlanError::UnknownType(name.to_owned()))?;
-        let image = kind
-            .architectures
-            .iter()
-            .find_map(|a| facts.images.get(a))
-            .ok_or_else(|| PlanError::NoImage(name.to_owned()))?;
-        let zones = facts.offered.get(name);
+        let kinds = kinds::kinds(lane, facts)?;
+        let image = &facts.images[&kinds.architecture];
+        let is_offered =
+            |zone: &String| (kinds.types.iter()).any(|name| facts.offered[name].contains(zone));
         let subnets: Vec<String> = facts
             .subnets
             .iter()
-            .filter(|s| zones.is_some_and(|zones| zones.contains(&s.zone)))
+            .filter(|s| is_offered(&s.zone))
             .map(|s| s.id.clone())
             .collect();
         if subnets.is_empty() {
-            return Err(PlanError::NoSubnet(name.to_owned()));
+            return Err(PlanError::NoSubnet(kinds.types.join("`, `")));
         }
         let user_data = request.user_data.get(number).cloned().unwrap_or_default();
         if user_data.is_empty() || user_data.len() > MAX_USER_DATA {
@@ -426,8 +426,12 @@ fn lane_plans(
         plans.push(LanePlan {
             name: names::lane(request.id, number as u32),
             machines,
-            types: vec![name.to_owned()],
+            types: kinds.types,
             spot: lane.spot,
+            on_demand_base: match lane.spot {
+                true => request.spec.ec2.on_demand_base.min(machines),
+                false => 0,
+            },
             spot_max_price: lane.spot_max_price,
             architecture: image.architecture.clone(),
             image: image.id.clone(),

@@ -161,13 +161,11 @@ fn no_machine_starts_before_everything_that_ends_it_stands() {
 #[test]
 fn what_is_missing_in_the_account_is_made_first() {
     let facts = Facts {
-        has_bucket: false,
         has_role: false,
         ..facts()
     };
     let plan = planned(&spec(json!({})), &facts).unwrap();
-    assert_eq!(plan.steps()[..3], [Step::Bucket, Step::Role, Step::Bundle]);
-    assert_eq!(plan.lines()[0], "make bucket spawn-123456789012-eu-west-1");
+    assert_eq!(plan.steps()[..2], [Step::Role, Step::Bundle]);
 }
 
 #[test]
@@ -247,6 +245,32 @@ fn machines_that_outlive_their_tasks_are_in_no_group() {
     let plan = planned(&spec(json!({})), &facts()).unwrap();
     assert!(plan.lanes[0].standing.is_none());
     assert_eq!(plan.role.policies.len(), 1);
+}
+
+#[test]
+fn a_lane_has_all_its_types_and_every_zone_that_offers_one() {
+    let mut some = facts();
+    some.offered
+        .insert(DEFAULT_TYPE.to_owned(), ["eu-west-1c".to_owned()].into());
+    let spec = spec(json!({
+        "other_types": ["p5.48xlarge", DEFAULT_TYPE], "spot": true, "workers": 5,
+        "ec2": { "on_demand_base": 2 }
+    }));
+    let lane = &planned(&spec, &some).unwrap().lanes[0];
+    assert_eq!(lane.types, ["c7i.large", DEFAULT_TYPE]);
+    assert_eq!(lane.subnets.len(), 3);
+    assert_eq!(lane.architecture, "x86_64");
+    let made = crate::requests::group(lane).mixed_instances_policy.unwrap();
+    let distribution = made.instances_distribution;
+    assert_eq!(distribution.on_demand_base_capacity, 2);
+    assert_eq!(distribution.on_demand_percentage_above_base_capacity, 0);
+    let strategy = distribution.spot_allocation_strategy;
+    assert_eq!(strategy.as_deref(), Some("price-capacity-optimized"));
+    let strategy = distribution.on_demand_allocation_strategy;
+    assert_eq!(strategy.as_deref(), Some("prioritized"));
+    let types = made.launch_template.overrides;
+    let types: Vec<&str> = types.iter().map(|t| t.instance_type.as_str()).collect();
+    assert_eq!(types, ["c7i.large", DEFAULT_TYPE]);
 }
 
 #[test]

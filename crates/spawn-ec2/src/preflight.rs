@@ -8,7 +8,8 @@ use spawn_spec::{Lane, OnComplete};
 
 use crate::facts::{Facts, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
-use crate::plan::{MAX_USER_DATA, Request, machines_of, type_of};
+use crate::kinds;
+use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of};
 use crate::policy_documents::{self, MAX_INLINE, Place};
 
 /// Something that is in the way, or may be.
@@ -67,9 +68,13 @@ pub fn preflight(request: &Request<'_>, facts: &Facts, now: UnixMicros) -> Vec<F
     let mut found = Vec::new();
     specification(request, facts, now, &lanes, &mut found);
     network(facts, &mut found);
-    let kinds: BTreeSet<(&str, bool)> = lanes.iter().map(|l| (type_of(l), l.spot)).collect();
-    for (name, spot) in kinds {
-        instance_type(facts, name, spot, &mut found);
+    let mut seen: Vec<(Vec<&str>, bool)> = Vec::new();
+    for lane in &lanes {
+        let asked = (kinds::named(lane), lane.spot);
+        if !seen.contains(&asked) {
+            instance_types(facts, lane, &mut found);
+            seen.push(asked);
+        }
     }
     quotas(request, facts, &lanes, &mut found);
     grants(facts, &mut found);
@@ -156,91 +161,129 @@ fn network(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
-fn instance_type(facts: &Facts, name: &str, spot: bool, found: &mut Vec<Finding>) {
-    let zones = facts.offered.get(name).filter(|zones| !zones.is_empty());
-    let (Some(kind), Some(zones)) = (facts.types.get(name), zones) else {
+fn instance_types(facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
+    let named = kinds::named(lane);
+    let types = kinds::offered(lane, facts);
+    let list = |names: &[&str]| format!("`{}`", names.join("`, `"));
+    if types.is_empty() {
         found.push(fatal(
-            format!("`{name}` cannot be had in {}", facts.region),
+            format!("{} cannot be had in {}", list(&named), facts.region),
             "the region does not offer it in any zone",
             "name another `--instance-type` or `--region`",
         ));
         return;
-    };
-    let image = kind
-        .architectures
-        .iter()
-        .any(|a| facts.images.contains_key(a));
-    if !image {
-        let have: Vec<&str> = facts.images.keys().map(String::as_str).collect();
-        found.push(fatal(
-            format!("there is no image for `{name}`"),
-            format!(
-                "it runs {}, and there are images for {}",
-                kind.architectures.join(", "),
-                if have.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    have.join(", ")
-                }
-            ),
-            "name a type of another family",
+    }
+    for name in named.iter().filter(|name| !types.contains(name)) {
+        found.push(warning(
+            format!("`{name}` is left out"),
+            format!("{} does not offer it in any zone", facts.region),
+            "leave it out of `--instance-type`, or name another `--region`",
         ));
     }
-    let mismatched = kind
-        .architectures
-        .iter()
-        .filter_map(|a| Some((a, facts.images.get(a)?)))
-        .find(|(architecture, image)| **architecture != image.architecture);
-    if let Some((architecture, image)) = mismatched {
-        found.push(fatal(
-            format!("image {} does not run on `{name}`", image.id),
-            format!(
-                "it is for {}, and the type is {architecture}",
-                image.architecture
-            ),
-            "name the image of the type's architecture",
-        ));
+    match kinds::kinds(lane, facts) {
+        Err(PlanError::Architectures(which)) => found.push(fatal(
+            "the types of a lane do not run one image",
+            format!("they run different architectures: {which}"),
+            "name types of one family, or give each its own tasks in a parameter file",
+        )),
+        Err(_) => found.push(no_image(facts, types[0])),
+        Ok(kinds) => {
+            let image = &facts.images[&kinds.architecture];
+            if image.architecture != kinds.architecture {
+                found.push(fatal(
+                    format!("image {} does not run on {}", image.id, list(&types)),
+                    format!(
+                        "it is for {}, and the type is {}",
+                        image.architecture, kinds.architecture
+                    ),
+                    "name the image of the type's architecture",
+                ));
+            }
+        }
     }
-    if spot && !kind.has_spot {
+    for name in types
+        .iter()
+        .filter(|name| lane.spot && !facts.types[**name].has_spot)
+    {
         found.push(fatal(
             format!("`{name}` cannot be had as spot capacity"),
             "AWS sells it on demand only",
             "leave out `--spot`, or name another type",
         ));
     }
+    zones(facts, lane, &types, found);
+}
+
+fn no_image(facts: &Facts, name: &str) -> Finding {
+    let have: Vec<&str> = facts.images.keys().map(String::as_str).collect();
+    let have = match have.is_empty() {
+        true => "nothing".to_owned(),
+        false => have.join(", "),
+    };
+    fatal(
+        format!("there is no image for `{name}`"),
+        format!(
+            "it runs {}, and there are images for {have}",
+            facts.types[name].architectures.join(", ")
+        ),
+        "name a type of another family",
+    )
+}
+
+fn zones(facts: &Facts, lane: &Lane, types: &[&str], found: &mut Vec<Finding>) {
     let ours: BTreeSet<&str> = facts.subnets.iter().map(|s| s.zone.as_str()).collect();
-    let shared = zones
+    let zones: BTreeSet<&str> = types
         .iter()
-        .filter(|zone| ours.contains(zone.as_str()))
-        .count();
-    let list = zones
-        .iter()
+        .flat_map(|name| &facts.offered[*name])
         .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+        .collect();
+    let shared = zones.intersection(&ours).count();
+    let names = types.join("`, `");
+    let list = zones.into_iter().collect::<Vec<_>>().join(", ");
     if shared == 0 && !ours.is_empty() {
         found.push(fatal(
-            format!("no subnet is where `{name}` is"),
+            format!("no subnet is where `{names}` is"),
             format!("it is offered in {list}"),
             "make a subnet in one of these zones, or name another type",
         ));
-    } else if shared == 1 && spot {
+    } else if shared == 1 && lane.spot {
         found.push(warning(
-            format!("`{name}` comes from one zone only"),
+            format!("`{names}` comes from one zone only"),
             format!("it is offered in {list}; spot capacity of one zone is lost together"),
             "name a type that more zones offer",
         ));
     }
 }
 
+/// How many machines of a lane are on demand, and how many are spot capacity.
+fn parts(request: &Request<'_>, lane: &Lane, machines: u32) -> [(bool, u32); 2] {
+    let on_demand = match lane.spot {
+        true => request.spec.ec2.on_demand_base.min(machines),
+        false => machines,
+    };
+    [(false, on_demand), (true, machines - on_demand)]
+}
+
 fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<Finding>) {
     let mut wanted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut smallest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut addresses: u64 = 0;
     for (lane, machines) in lanes.iter().zip(machines_of(request.spec, lanes)) {
         addresses += u64::from(machines);
-        let name = type_of(lane);
-        if let (Some(quota), Some(kind)) = (quota_of(name, lane.spot), facts.types.get(name)) {
-            *wanted.entry(quota).or_default() += u64::from(machines) * u64::from(kind.vcpus);
+        for (spot, machines) in parts(request, lane, machines) {
+            if machines == 0 {
+                continue;
+            }
+            for (quota, vcpus) in kinds::largest(lane, facts, |name| quota_of(name, spot)) {
+                *wanted.entry(quota).or_default() += u64::from(machines) * u64::from(vcpus);
+            }
+            for name in kinds::offered(lane, facts) {
+                if let Some((code, _)) = quota_of(name, spot) {
+                    let vcpus = u64::from(facts.types[name].vcpus);
+                    let least = smallest.entry(code).or_insert(vcpus);
+                    *least = vcpus.min(*least);
+                }
+            }
         }
     }
     for ((code, name), wanted) in wanted {
@@ -251,11 +294,6 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
         if wanted <= left {
             continue;
         }
-        let smallest = lanes
-            .iter()
-            .filter(|l| quota_of(type_of(l), l.spot).is_some_and(|q| q.0 == code))
-            .filter_map(|l| Some(u64::from(facts.types.get(type_of(l))?.vcpus)))
-            .min();
         let why = format!(
             "{wanted} vCPUs are wanted and {left} are left of {} (`{name}`)",
             quota.limit
@@ -265,7 +303,7 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
             wanted + u64::from(quota.used)
         );
         // A group starts what it can and tries for the rest.
-        found.push(match smallest.is_some_and(|one| one <= left) {
+        found.push(match smallest.get(code).is_some_and(|one| *one <= left) {
             true => warning("not all machines can run at once", why, fix),
             false => fatal("no machine can be started", why, fix),
         });

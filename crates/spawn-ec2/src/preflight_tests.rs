@@ -85,6 +85,30 @@ fn types_are_checked() {
 }
 
 #[test]
+fn several_types_are_checked_together() {
+    let (text, is_fatal) = one(json!({ "other_types": ["m7g.large"] }), &facts());
+    assert!(is_fatal && text.contains("c7i.large (x86_64), m7g.large (arm64)"));
+    let (text, is_fatal) = one(json!({ "other_types": ["p5.48xlarge"] }), &facts());
+    assert!(!is_fatal && text.starts_with("`p5.48xlarge` is left out"));
+}
+
+#[test]
+fn the_part_on_demand_counts_against_its_own_quota() {
+    let mut some = facts();
+    let quota = |limit| QuotaFacts { limit, used: 0 };
+    some.quotas.insert("L-1216C47A".to_owned(), quota(8.0));
+    some.quotas.insert("L-34B43A08".to_owned(), quota(12.0));
+    let asked = |base| json!({ "spot": true, "workers": 10, "ec2": { "on_demand_base": base } });
+    assert_eq!(found(&spec(asked(4)), &some), []);
+    assert!(one(asked(5), &some).0.contains("10 vCPUs are wanted and 8"));
+    assert!(
+        one(asked(3), &some)
+            .0
+            .contains("14 vCPUs are wanted and 12")
+    );
+}
+
+#[test]
 fn a_quota_that_is_short_is_a_warning_and_one_that_is_used_up_is_fatal() {
     let with = |code: &str, limit: f64, used: u32| {
         let mut some = facts();

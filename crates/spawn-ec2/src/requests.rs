@@ -99,10 +99,11 @@ pub(crate) fn group(lane: &LanePlan) -> CreateGroup {
 fn distribution(lane: &LanePlan) -> Distribution {
     if lane.spot {
         Distribution {
-            on_demand_base_capacity: 0,
+            on_demand_base_capacity: lane.on_demand_base,
             on_demand_percentage_above_base_capacity: 0,
             spot_allocation_strategy: Some("price-capacity-optimized".to_owned()),
-            on_demand_allocation_strategy: None,
+            // The order of the types; what is on demand of a spot lane keeps it too.
+            on_demand_allocation_strategy: Some("prioritized".to_owned()),
             spot_max_price: lane.spot_max_price.map(|usd| usd.to_string()),
         }
     } else {
