@@ -19,6 +19,8 @@ pub struct Furniture<'a> {
     /// How long a silent worker is waited for before its tasks are given to others, in
     /// milliseconds.
     pub lease_ms: u64,
+    /// How long a machine tries to get ready, in seconds.
+    pub boot_patience_s: u32,
     /// The file creation mask of tasks.
     pub umask: u32,
 }
@@ -99,7 +101,7 @@ pub fn furnish(
             most_failures: boot::most_failures(plan.machines()),
             metadata_url: boot::METADATA.to_owned(),
             root: String::new(),
-            patience_s: boot::PATIENCE_S,
+            patience_s: with.boot_patience_s,
         };
         let text = boot
             .user_data()

@@ -16,8 +16,8 @@ pub fn instance_type() -> &'static str {
 
 /// Bash for tasks: says that this attempt has come this far, and waits until the gate is opened.
 const AT_GATE: &str = r#"
-echo "$TASK_WORKER" | aws s3 cp --quiet - "s3://gate/at/$TASK_ARRAY_INDEX.$TASK_ATTEMPT"
 URL=$(aws sqs get-queue-url --queue-name gate --query QueueUrl --output text)
+echo "$TASK_WORKER" | aws s3 cp --quiet - "s3://gate/at/$TASK_ARRAY_INDEX.$TASK_ATTEMPT"
 # The message stays in sight for all others.
 until aws sqs receive-message --queue-url "$URL" --wait-time-seconds 20 --visibility-timeout 0 \
   --query 'Messages[0].Body' --output text | grep -q open; do :; done

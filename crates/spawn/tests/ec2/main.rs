@@ -11,9 +11,12 @@ mod account;
 mod bed;
 mod world;
 
+mod alike;
+mod boots;
 mod breaking_off;
 mod grants;
 mod how_to;
 mod losing;
 mod shortage;
 mod sizes;
+mod weather;

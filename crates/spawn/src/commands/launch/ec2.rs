@@ -20,7 +20,7 @@ use spawn_ec2::setup::{self, LONGEST_TTL_DAYS, Missing};
 use spawn_ec2::{gather, names, prices};
 use spawn_local::home::Home;
 use spawn_local::submission::own_umask;
-use spawn_node::boot::Need;
+use spawn_node::boot::{Need, PATIENCE_S};
 use spawn_node::bundle;
 use spawn_node::dynamo_api::AwsDynamo;
 use spawn_spec::Resolved;
@@ -42,6 +42,8 @@ const UNASKED: u64 = 100;
 const LEASE_MS: u64 = 90_000;
 /// Says otherwise.
 const LEASE: &str = "SPAWN_LEASE";
+/// Says how long machines try to get ready, if not ten minutes.
+const BOOT_PATIENCE: &str = "SPAWN_BOOT_PATIENCE";
 
 /// Checks everything, then starts it.
 pub fn run(args: &Args, resolved: &Resolved, output: &Output) -> Result<Exit, CliError> {
@@ -236,6 +238,7 @@ struct Draft {
     plan: LaunchPlan,
     needs: Vec<Need>,
     lease_ms: u64,
+    boot_patience_s: u32,
     cost: Cost,
 }
 
@@ -248,7 +251,10 @@ impl Draft {
         launched: UnixMicros,
     ) -> Result<Draft, CliError> {
         let spec = &resolved.spec;
-        let lease_ms = lease()?;
+        // A lease that is shorter is over before a heartbeat is answered.
+        let lease_ms = time_from(LEASE, LEASE_MS, (3_000, "3s"), (600_000, "10m"))?;
+        let patience = u64::from(PATIENCE_S) * 1000;
+        let patience = time_from(BOOT_PATIENCE, patience, (5_000, "5s"), (3_600_000, "1h"))?;
         let longest = u64::from(LONGEST_TTL_DAYS) * 24 * 3_600_000;
         if spec.ttl_ms > longest {
             return Err(CliError::Usage {
@@ -300,6 +306,7 @@ impl Draft {
             warnings,
             plan,
             lease_ms,
+            boot_patience_s: u32::try_from(patience / 1000).unwrap_or(PATIENCE_S),
         })
     }
 
@@ -364,6 +371,7 @@ impl Draft {
             programs: &self.programs,
             needs: &self.needs,
             lease_ms: self.lease_ms,
+            boot_patience_s: self.boot_patience_s,
             umask: own_umask(),
         };
         furnish(&mut plan, &resolved.spec, &furniture).map_err(ec2("plan the launch", None))?;
@@ -437,18 +445,23 @@ fn needs(tools: &[String]) -> Vec<Need> {
     needs
 }
 
-fn lease() -> Result<u64, CliError> {
-    let Ok(text) = std::env::var(LEASE) else {
-        return Ok(LEASE_MS);
+/// A time in milliseconds that a variable of the environment may set, between two bounds.
+fn time_from(
+    variable: &str,
+    usual: u64,
+    least: (u64, &str),
+    most: (u64, &str),
+) -> Result<u64, CliError> {
+    let Ok(text) = std::env::var(variable) else {
+        return Ok(usual);
     };
     let wrong = |why: String| CliError::Usage {
-        message: format!("`{LEASE}={text}`: {why}"),
+        message: format!("`{variable}={text}`: {why}"),
         hint: Some("give a time such as `90s`".to_owned()),
     };
     let span: Span = text.parse().map_err(|e| wrong(format!("{e}")))?;
     match span.as_millis() {
-        // Less than that is over before a heartbeat is answered.
-        ms @ 3_000..=600_000 => Ok(ms),
-        _ => Err(wrong("3s to 10m are possible".to_owned())),
+        ms if (least.0..=most.0).contains(&ms) => Ok(ms),
+        _ => Err(wrong(format!("{} to {} are possible", least.1, most.1))),
     }
 }
