@@ -101,7 +101,11 @@ impl Ec2Machine {
             _ => {}
         }
         // The group goes last: as long as it is there, others see that something is left to do.
-        ec2::delete_launch_template(&self.client, &made.template)?;
+        match ec2::delete_launch_template(&self.client, &made.template) {
+            // What is gone has no tags, and without them nobody is allowed to remove it.
+            Err(e) if e.kind != ErrorKind::Denied => return Err(e),
+            _ => {}
+        }
         for round in 1.. {
             match autoscaling::delete_group(&self.client, &made.group, true) {
                 Ok(_) => return Ok(()),

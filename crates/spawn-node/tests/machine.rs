@@ -159,3 +159,27 @@ fn all_that_was_made_goes_once_and_again() {
         .array_has_ended()
         .unwrap();
 }
+
+#[test]
+fn a_template_that_another_removed_does_not_keep_the_group() {
+    let world = World::new();
+    let metadata = world.instance("i-1");
+    // Grants by tag say nothing of what is not there.
+    let scaling = Server::start(|request| {
+        match request.form("Action").as_deref() {
+        Some("DeleteLaunchTemplate") => (
+            403,
+            "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors><RequestID>r</RequestID></Response>".to_owned(),
+        ),
+        _ => yes(request),
+    }
+    });
+    machine(&scaling, &metadata.server)
+        .array_has_ended()
+        .unwrap();
+    let asked = scaling.actions("AutoScalingGroupName");
+    let deleted = asked
+        .iter()
+        .filter(|(action, _)| action == "DeleteAutoScalingGroup");
+    assert_eq!(deleted.count(), 2);
+}
