@@ -31,6 +31,21 @@ pub struct Facts {
     pub has_bucket: bool,
     /// The role of this set of grants is there with all of them.
     pub has_role: bool,
+    /// The user's own role, if the launch names one.
+    pub given_role: Option<GivenRole>,
+}
+
+/// A role that the user named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenRole {
+    /// There is one of the name; also if that could not be seen.
+    pub is_there: bool,
+    /// EC2 may take it for its machines.
+    pub trusts_ec2: bool,
+    /// An instance profile that carries it.
+    pub profile: Option<String>,
+    /// Actions of the agent that it is known to lack.
+    pub denied: Vec<String>,
 }
 
 /// An image.

@@ -8,11 +8,10 @@ use spawn_aws::services::s3::{self, Bucket, BucketState};
 use spawn_aws::services::{iam, quotas, ssm, sts};
 use spawn_spec::LaunchSpec;
 
-use crate::facts::{Facts, ImageFacts, QuotaFacts, SubnetFacts, TypeFacts, quota_of};
+use crate::facts::{Facts, GivenRole, ImageFacts, QuotaFacts, SubnetFacts, TypeFacts, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
-use crate::plan::RolePlan;
-use crate::policy_documents::{self, Place};
-use crate::{firewall, kinds, names, roles, standing};
+use crate::policy_documents::Place;
+use crate::{firewall, kinds, names, role_plan, roles};
 
 /// The parameter that names Amazon Linux's newest image for an architecture.
 fn image_parameter(architecture: &str) -> String {
@@ -196,16 +195,11 @@ fn set_up(client: &Client, spec: &LaunchSpec, facts: &mut Facts) -> Result<(), A
         account: &facts.account,
         region: &facts.region,
     };
-    let (name, policies) = {
-        let role = policy_documents::role(place, &spec.iam_policies);
-        standing::extend_role(spec.on_complete, place, role)
-    };
-    let role = RolePlan {
-        name,
-        trust: policy_documents::trust().to_string(),
-        policies,
-        is_new: false,
-    };
+    let role = role_plan::of(place, spec);
+    if role.is_given {
+        facts.given_role = Some(given_role(client, &role.name)?);
+        return Ok(());
+    }
     facts.has_role = match roles::is_whole(client, &role) {
         Ok(is_whole) => is_whole,
         // Who may not look may still be allowed to use it.
@@ -213,6 +207,41 @@ fn set_up(client: &Client, spec: &LaunchSpec, facts: &mut Facts) -> Result<(), A
         Err(e) => return Err(e),
     };
     Ok(())
+}
+
+/// What is known of a role that the user named. Who may not look may still be allowed to use it.
+fn given_role(client: &Client, name: &str) -> Result<GivenRole, AwsError> {
+    let role = match iam::get_role(client, name) {
+        Ok(Some(role)) => role,
+        Ok(None) => return Ok(GivenRole::default()),
+        Err(e) if e.kind == ErrorKind::Denied => {
+            return Ok(GivenRole {
+                is_there: true,
+                trusts_ec2: true,
+                profile: Some(name.to_owned()),
+                denied: Vec::new(),
+            });
+        }
+        Err(e) => return Err(e),
+    };
+    let profiles = match iam::list_profiles_of_role(client, name) {
+        Err(e) if e.kind == ErrorKind::Denied => vec![name.to_owned()],
+        profiles => profiles?,
+    };
+    // The one of the same name, if there are several.
+    let same = profiles.iter().find(|profile| *profile == name);
+    let actions = [&role_plan::VITAL[..], &role_plan::USEFUL].concat();
+    let simulated = iam::simulate_principal_policy(client, &role.arn, &actions);
+    let denied = simulated.unwrap_or_default().into_iter();
+    Ok(GivenRole {
+        is_there: true,
+        trusts_ec2: role.trust().contains("ec2.amazonaws.com"),
+        profile: same.or(profiles.first()).cloned(),
+        denied: denied
+            .filter(|s| s.eval_decision != "allowed")
+            .map(|s| s.eval_action_name)
+            .collect(),
+    })
 }
 
 fn denied(client: &Client, caller: &str, facts: &mut Facts) {

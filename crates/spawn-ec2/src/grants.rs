@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The actions that a launch, the commands after it and its removal need.
-pub const CALLER_ACTIONS: [&str; 53] = [
+pub const CALLER_ACTIONS: [&str; 54] = [
     "autoscaling:CreateAutoScalingGroup",
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DeleteAutoScalingGroup",
@@ -42,6 +42,7 @@ pub const CALLER_ACTIONS: [&str; 53] = [
     "iam:GetRole",
     "iam:GetRolePolicy",
     "iam:ListAttachedRolePolicies",
+    "iam:ListInstanceProfilesForRole",
     "iam:PassRole",
     "iam:SimulatePrincipalPolicy",
     "pricing:GetProducts",

@@ -10,6 +10,7 @@
 //! - [`names`]: what everything is called.
 //! - [`policy_documents`]: what the machines may do.
 //! - [`grants`]: what the person who launches needs to be allowed to do.
+//! - [`role_plan`]: the role that a launch asks for.
 //! - [`facts`]: what is known of the account and the region.
 //! - [`mod@gather`]: the same, asked of AWS.
 //! - [`firewall`]: the security group that lets nothing in.
@@ -50,6 +51,7 @@ pub mod preflight;
 pub mod prices;
 pub mod programs;
 mod requests;
+pub mod role_plan;
 mod roles;
 pub mod setup;
 mod sizes;

@@ -31,6 +31,8 @@ pub const AGENT_POLICY: &str = "spawn-agent";
 /// The inline policy with what the tasks may do.
 pub const TASK_POLICY: &str = "spawn-tasks";
 
+/// The inline policy of the user's own words.
+pub const CUSTOM_POLICY: &str = "spawn-custom";
 /// The inline policy with what machines need that outlive their tasks.
 pub const STANDING_POLICY: &str = "spawn-standing";
 

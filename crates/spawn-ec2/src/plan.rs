@@ -13,9 +13,9 @@ use spawn_spec::{Lane, LaunchSpec};
 use crate::facts::Facts;
 use crate::kinds;
 use crate::names;
-use crate::policy_documents::{self, Place};
+use crate::policy_documents::Place;
 use crate::sizes::machines;
-use crate::standing;
+use crate::{role_plan, standing};
 
 /// The most bytes of user data.
 pub const MAX_USER_DATA: usize = 16 * 1024;
@@ -115,6 +115,15 @@ pub struct RolePlan {
     pub trust: String,
     /// Inline policies by name, as JSON text.
     pub policies: Vec<(String, String)>,
+    /// ARNs of managed policies that it has beside.
+    #[serde(default)]
+    pub managed: Vec<String>,
+    /// The instance profile that carries it.
+    #[serde(default)]
+    pub profile: String,
+    /// It is the user's, and is used as it is.
+    #[serde(default)]
+    pub is_given: bool,
     /// It has to be made.
     pub is_new: bool,
 }
@@ -277,6 +286,7 @@ impl LaunchPlan {
                     .policies
                     .iter()
                     .map(|(name, _)| name.as_str())
+                    .chain(self.role.managed.iter().map(String::as_str))
                     .collect::<Vec<_>>()
                     .join(", ")
             ),
@@ -346,10 +356,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanErro
         account: &facts.account,
         region: &facts.region,
     };
-    let (role, policies) = {
-        let role = policy_documents::role(place, &spec.iam_policies);
-        standing::extend_role(spec.on_complete, place, role)
-    };
+    let role = role_plan::with(facts, role_plan::of(place, spec));
     let kinds = spec.all_lanes();
     let lanes = lane_plans(request, facts, &kinds, &role, place)?;
     let tasks: Vec<u64> = kinds.iter().map(|l| l.indices.len()).collect();
@@ -372,12 +379,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<LaunchPlan, PlanErro
         bundle_key: names::bundle_key(request.id, request.bundle_sha256),
         bundle_sha256: request.bundle_sha256.to_owned(),
         bundle_size: request.bundle_size,
-        role: RolePlan {
-            name: role,
-            trust: policy_documents::trust().to_string(),
-            policies,
-            is_new: !facts.has_role,
-        },
+        role,
         lanes,
     })
 }
@@ -394,7 +396,7 @@ fn lane_plans(
     request: &Request<'_>,
     facts: &Facts,
     lanes: &[Lane],
-    role: &str,
+    role: &RolePlan,
     place: Place<'_>,
 ) -> Result<Vec<LanePlan>, PlanError> {
     let sizes = machines_of(request.spec, lanes);
@@ -454,14 +456,15 @@ fn lane_plans(
     Ok(plans)
 }
 
-fn tags(request: &Request<'_>, lane: usize, role: &str) -> Vec<Tag> {
-    let ours = [
+fn tags(request: &Request<'_>, lane: usize, role: &RolePlan) -> Vec<Tag> {
+    let mut ours = vec![
         Tag::new(names::TAG_ARRAY, request.id.as_str()),
         Tag::new(names::TAG_NAME, &request.spec.name),
         Tag::new(names::TAG_LANE, &lane.to_string()),
         Tag::new(names::TAG_LAUNCH, request.token),
-        Tag::new(names::TAG_ROLE, role),
     ];
+    // By this tag roles are found that nobody uses any more; the user's own is not ours to remove.
+    ours.extend((!role.is_given).then(|| Tag::new(names::TAG_ROLE, &role.name)));
     let is_ours = |key: &str| ours.iter().any(|tag| tag.key == key);
     let theirs = request.spec.tags.iter().filter(|(key, _)| !is_ours(key));
     let theirs: Vec<Tag> = theirs.map(|(key, value)| Tag::new(key, value)).collect();

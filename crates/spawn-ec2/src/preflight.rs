@@ -6,11 +6,12 @@ use std::fmt;
 use spawn_core::moment::UnixMicros;
 use spawn_spec::{Lane, OnComplete};
 
-use crate::facts::{Facts, quota_of};
+use crate::facts::{Facts, GivenRole, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::kinds;
 use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of};
-use crate::policy_documents::{self, MAX_INLINE, Place};
+use crate::policy_documents::{MAX_INLINE, Place};
+use crate::role_plan;
 
 /// Something that is in the way, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,13 +128,76 @@ fn specification(
         account: &facts.account,
         region: &facts.region,
     };
-    let (_, policies) = policy_documents::role(place, &request.spec.iam_policies);
-    let size: usize = policies.iter().map(|(_, text)| text.len()).sum();
+    let role = role_plan::of(place, request.spec);
+    let size: usize = role.policies.iter().map(|(_, text)| text.len()).sum();
     if size > MAX_INLINE {
         found.push(fatal(
             "the grants do not fit a role",
             format!("they take {size} characters of {MAX_INLINE}"),
-            "name fewer templates with `--iam-policy`",
+            "name fewer templates with `--iam-policy`, or put more into a managed policy",
+        ));
+    }
+    if let Some(given) = facts.given_role.as_ref().filter(|_| role.is_given) {
+        given_role(&role.name, given, found);
+    }
+}
+
+/// What is in the way of using the user's own role.
+fn given_role(name: &str, given: &GivenRole, found: &mut Vec<Finding>) {
+    if !given.is_there {
+        found.push(fatal(
+            format!("there is no role `{name}`"),
+            "`--iam-role` names a role that is there already",
+            format!(
+                "make it, or leave `--iam-role` out; `aws iam get-role --role-name {name}` looks"
+            ),
+        ));
+        return;
+    }
+    if !given.trusts_ec2 {
+        found.push(fatal(
+            format!("machines cannot take the role `{name}`"),
+            "its trust policy does not name ec2.amazonaws.com",
+            format!("allow it with `aws iam update-assume-role-policy --role-name {name} ...`"),
+        ));
+    }
+    if given.profile.is_none() {
+        found.push(fatal(
+            format!("no instance profile carries the role `{name}`"),
+            "EC2 gives roles to machines by a profile",
+            format!(
+                "`aws iam create-instance-profile --instance-profile-name {name}`, then `aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {name}`"
+            ),
+        ));
+    }
+    let lacks = |actions: &[&str]| -> Vec<String> {
+        let denied = given.denied.iter();
+        denied
+            .filter(|d| actions.contains(&d.as_str()))
+            .cloned()
+            .collect()
+    };
+    let vital = lacks(&role_plan::VITAL);
+    if vital.len() == role_plan::VITAL.len() {
+        found.push(fatal(
+            format!("the role `{name}` cannot serve"),
+            format!(
+                "the agent needs {}, and it has none of them",
+                vital.join(", ")
+            ),
+            "give it the policy that docs/security.md shows",
+        ));
+        return;
+    }
+    let lacking = [vital, lacks(&role_plan::USEFUL)].concat();
+    if !lacking.is_empty() {
+        found.push(warning(
+            format!("the role `{name}` may not be enough"),
+            format!(
+                "it seems to lack {}, which the agent uses",
+                lacking.join(", ")
+            ),
+            "give it the policy that docs/security.md shows",
         ));
     }
 }
@@ -323,10 +387,12 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
 }
 
 fn grants(facts: &Facts, found: &mut Vec<Finding>) {
-    let needed = CALLER_ACTIONS.iter().chain(match facts.has_role {
-        true => &[][..],
-        false => &ROLE_ACTIONS[..],
-    });
+    let needed = CALLER_ACTIONS
+        .iter()
+        .chain(match facts.has_role || facts.given_role.is_some() {
+            true => &[][..],
+            false => &ROLE_ACTIONS[..],
+        });
     let lacking: Vec<&str> = needed
         .copied()
         .filter(|action| facts.denied.iter().any(|denied| denied == action))

@@ -35,7 +35,7 @@ pub(crate) fn template(plan: &LaunchPlan, lane: &LanePlan) -> LaunchData {
             .and_then(|standing| (standing.at_end == AtEnd::Hibernate).then_some(true)),
         iam_instance_profile: Some(InstanceProfile {
             arn: None,
-            name: Some(plan.role.name.clone()),
+            name: Some(plan.role.profile.clone()),
         }),
         block_devices: vec![BlockDevice {
             device_name: lane.root_device.clone(),
