@@ -31,6 +31,8 @@ pub struct Facts {
     pub has_bucket: bool,
     /// The role of this set of grants is there with all of them.
     pub has_role: bool,
+    /// Managed policies that the launch names and that are known not to be there, as ARNs.
+    pub missing_policies: Vec<String>,
     /// The user's own role, if the launch names one.
     pub given_role: Option<GivenRole>,
 }

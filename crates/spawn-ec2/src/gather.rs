@@ -200,6 +200,14 @@ fn set_up(client: &Client, spec: &LaunchSpec, facts: &mut Facts) -> Result<(), A
         facts.given_role = Some(given_role(client, &role.name)?);
         return Ok(());
     }
+    for policy in &role.managed {
+        match iam::has_policy(client, policy) {
+            Ok(true) => {}
+            Ok(false) => facts.missing_policies.push(policy.clone()),
+            Err(e) if e.kind == ErrorKind::Denied => {}
+            Err(e) => return Err(e),
+        }
+    }
     facts.has_role = match roles::is_whole(client, &role) {
         Ok(is_whole) => is_whole,
         // Who may not look may still be allowed to use it.

@@ -137,6 +137,13 @@ fn specification(
             "name fewer templates with `--iam-policy`, or put more into a managed policy",
         ));
     }
+    for policy in &facts.missing_policies {
+        found.push(fatal(
+            format!("there is no managed policy `{policy}`"),
+            "`--iam-managed-policies` takes ARNs, or names of AWS's own policies",
+            "`aws iam list-policies --query 'Policies[*].Arn'` lists them",
+        ));
+    }
     if let Some(given) = facts.given_role.as_ref().filter(|_| role.is_given) {
         given_role(&role.name, given, found);
     }

@@ -186,3 +186,57 @@ fn the_worst_comes_first() {
 fn actions_are_listed_once_and_sorted() {
     assert!(CALLER_ACTIONS.is_sorted() && ROLE_ACTIONS.is_sorted());
 }
+
+#[test]
+fn managed_policies_and_the_users_role_are_looked_at() {
+    let mut some = facts();
+    some.missing_policies = vec!["arn:aws:iam::aws:policy/Nope".to_owned()];
+    let (text, is_fatal) = one(json!({ "ec2": { "managed_policies": ["Nope"] } }), &some);
+    assert!(is_fatal && text.contains("policy/Nope"), "{text}");
+
+    let given = |given: GivenRole| Facts {
+        given_role: Some(given),
+        ..facts()
+    };
+    let role = json!({ "ec2": { "role": "mine" } });
+    let good = GivenRole {
+        is_there: true,
+        trusts_ec2: true,
+        profile: Some("mine".to_owned()),
+        denied: Vec::new(),
+    };
+    assert!(found(&spec(role.clone()), &given(good.clone())).is_empty());
+    for (wrong, says) in [
+        (GivenRole::default(), "there is no role `mine`"),
+        (
+            GivenRole {
+                trusts_ec2: false,
+                ..good.clone()
+            },
+            "update-assume-role-policy",
+        ),
+        (
+            GivenRole {
+                profile: None,
+                ..good.clone()
+            },
+            "create-instance-profile",
+        ),
+        (
+            GivenRole {
+                denied: crate::role_plan::VITAL.map(str::to_owned).into(),
+                ..good.clone()
+            },
+            "cannot serve",
+        ),
+    ] {
+        let (text, is_fatal) = one(role.clone(), &given(wrong));
+        assert!(is_fatal && text.contains(says), "{text}");
+    }
+    let lacking = GivenRole {
+        denied: vec!["s3:ListBucket".to_owned()],
+        ..good
+    };
+    let (text, is_fatal) = one(role, &given(lacking));
+    assert!(!is_fatal && text.contains("s3:ListBucket"), "{text}");
+}

@@ -157,6 +157,18 @@ pub fn attach_role_policy(client: &Client, role: &str, policy_arn: &str) -> Resu
     done(client, "AttachRolePolicy", Safety::Repeatable, &request)
 }
 
+/// `GetPolicy`: whether there is a managed policy of this ARN.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn has_policy(client: &Client, policy_arn: &str) -> Result<bool, AwsError> {
+    #[derive(Deserialize)]
+    struct Answer {}
+    let request = json!({ "PolicyArn": policy_arn });
+    let answer = query_result_call::<Answer>(client, API, "GetPolicy", Safety::Read, &request);
+    absent_is_none(answer).map(|found| found.is_some())
+}
+
 /// `DetachRolePolicy`: of a managed policy; one that is not attached is fine.
 ///
 /// # Errors
