@@ -115,12 +115,43 @@ fn take(
             &["AZRebalance"],
         )?),
         Step::Raise(lane) => raise(client, plan, &plan.lanes[lane]),
+        Step::FallbackGroup(lane) => with_twin(plan, lane, |twin| make_group(client, plan, twin)),
+        Step::FallbackBackstop(lane) => with_twin(plan, lane, |twin| put_backstop(client, twin)),
+        Step::FallbackSteady(lane) => with_twin(plan, lane, |twin| {
+            Ok(autoscaling::suspend_processes(
+                client,
+                &twin.name,
+                &["AZRebalance"],
+            )?)
+        }),
+        Step::FallbackRaise(lane) => with_twin(plan, lane, |twin| {
+            let Some(fallback) = &plan.lanes[lane].fallback else {
+                return Ok(());
+            };
+            // Resumed so late that it is over: the group is left without room, which costs nothing.
+            if now(client) >= fallback.at {
+                return Ok(());
+            }
+            let action = requests::raise_later(twin, fallback.at);
+            Ok(autoscaling::put_scheduled_action(client, &action)?)
+        }),
         Step::SchedulerRole => standing::ensure_role(client, plan),
         Step::Run(lane) => {
             in_time(client, &plan.lanes[lane])?;
             standing::run(client, plan, &plan.lanes[lane], lane)
         }
         Step::Guard(lane) => standing::guard(client, plan, &plan.lanes[lane], lane),
+    }
+}
+
+fn with_twin(
+    plan: &LaunchPlan,
+    lane: usize,
+    act: impl FnOnce(&LanePlan) -> Result<(), LaunchError>,
+) -> Result<(), LaunchError> {
+    match plan.lanes[lane].twin() {
+        Some(twin) => act(&twin),
+        None => Ok(()),
     }
 }
 

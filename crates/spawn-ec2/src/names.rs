@@ -65,6 +65,16 @@ pub fn parse_lane(name: &str) -> Option<(ArrayId, u32)> {
     (number.to_string() == lane).then_some((array.parse().ok()?, number))
 }
 
+/// The group whose on-demand machines stand in for spot machines of a lane that did not come.
+pub fn fallback(array: &ArrayId, number: u32) -> String {
+    format!("{}-od", lane(array, number))
+}
+
+/// The action that gives such a group room.
+pub fn raise(group: &str) -> String {
+    format!("{group}-raise")
+}
+
 /// The action that ends a group's machines; says whose, though it need be unique in its group only.
 pub fn backstop(group: &str) -> String {
     format!("{group}-ttl")
@@ -189,6 +199,7 @@ mod tests {
             "spawn-array-20260127-abc123-",
             "spawn-array-20260127-abc123-x",
             "spawn-array-20260127-abc123-01",
+            "spawn-array-20260127-abc123-0-od",
             "spawn-array-20260127-abc123-+1",
             "spawn-array-20260127-abc123-4294967296",
             "spawn-array-20261327-abc123-0",

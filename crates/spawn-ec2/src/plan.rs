@@ -161,11 +161,47 @@ pub struct LanePlan {
     pub user_data: String,
     /// When all its machines end.
     pub ends: UnixMicros,
+    /// On-demand machines that stand in for spot ones that did not come.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
+    /// The template, where it is another's.
+    #[serde(default)]
+    pub template: Option<String>,
     /// Its machines are in no group, and outlive their tasks so.
     #[serde(default)]
     pub standing: Option<Standing>,
     /// On template, group, machines and disks.
     pub tags: Vec<Tag>,
+}
+
+/// A group beside a lane's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// Its name.
+    pub name: String,
+    /// When it gets room, unless machines have cancelled that.
+    pub at: UnixMicros,
+}
+
+impl LanePlan {
+    /// The template that its machines are started from.
+    pub fn template(&self) -> &str {
+        self.template.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The group that stands in for it, as if it were a lane; nothing if there is none.
+    pub fn twin(&self) -> Option<LanePlan> {
+        let fallback = self.fallback.as_ref()?;
+        Some(LanePlan {
+            name: fallback.name.clone(),
+            template: Some(self.template().to_owned()),
+            spot: false,
+            spot_max_price: None,
+            on_demand_base: 0,
+            fallback: None,
+            ..self.clone()
+        })
+    }
 }
 
 fn usual_partition() -> String {
@@ -194,6 +230,14 @@ pub enum Step {
     Steady(usize),
     /// The lane's group gets room for its machines.
     Raise(usize),
+    /// The group that stands in for a lane's, with room for no machine.
+    FallbackGroup(usize),
+    /// The action that ends its machines.
+    FallbackBackstop(usize),
+    /// It does not move machines between zones.
+    FallbackSteady(usize),
+    /// The action that gives it room later.
+    FallbackRaise(usize),
     /// A lane's machines that are in no group are started.
     Run(usize),
     /// The schedule that ends them.
@@ -212,6 +256,10 @@ impl fmt::Display for Step {
             Step::Backstop(lane) => write!(f, "backstop of lane {lane}"),
             Step::Steady(lane) => write!(f, "suspension of lane {lane}"),
             Step::Raise(lane) => write!(f, "raise of lane {lane}"),
+            Step::FallbackGroup(lane) => write!(f, "fallback group of lane {lane}"),
+            Step::FallbackBackstop(lane) => write!(f, "fallback backstop of lane {lane}"),
+            Step::FallbackSteady(lane) => write!(f, "fallback suspension of lane {lane}"),
+            Step::FallbackRaise(lane) => write!(f, "fallback raise of lane {lane}"),
             Step::Run(lane) => write!(f, "start of lane {lane}"),
             Step::Guard(lane) => write!(f, "schedule of lane {lane}"),
         }
@@ -253,6 +301,14 @@ impl LaunchPlan {
             if !stands(&lane) {
                 steps.extend([Step::Group(lane), Step::Backstop(lane), Step::Steady(lane)]);
             }
+            if self.lanes[lane].fallback.is_some() {
+                steps.extend([
+                    Step::FallbackGroup(lane),
+                    Step::FallbackBackstop(lane),
+                    Step::FallbackSteady(lane),
+                    Step::FallbackRaise(lane),
+                ]);
+            }
         }
         steps.extend(lanes.clone().filter(|lane| !stands(lane)).map(Step::Raise));
         steps.extend(
@@ -278,6 +334,11 @@ impl LaunchPlan {
 
     fn line(&self, step: Step) -> String {
         let lane = |n: usize| &self.lanes[n];
+        let none = Fallback {
+            name: String::new(),
+            at: UnixMicros(0),
+        };
+        let fallback = |n: usize| lane(n).fallback.as_ref().unwrap_or(&none);
         match step {
             Step::Role => format!(
                 "make role {} with {}",
@@ -324,6 +385,26 @@ impl LaunchPlan {
             Step::SchedulerRole => format!(
                 "have role {} that may end machines of arrays",
                 names::scheduler_role(&self.region)
+            ),
+            Step::FallbackGroup(n) => format!(
+                "make group {} for on-demand {}, no machines yet",
+                fallback(n).name,
+                lane(n).types.join(" or ")
+            ),
+            Step::FallbackBackstop(n) => format!(
+                "end all machines of {} at {}",
+                fallback(n).name,
+                time(lane(n).ends)
+            ),
+            Step::FallbackSteady(n) => format!(
+                "keep {} from moving machines between zones",
+                fallback(n).name
+            ),
+            Step::FallbackRaise(n) => format!(
+                "start {} machines in {} at {}, if fewer than that serve then",
+                lane(n).machines,
+                fallback(n).name,
+                time(fallback(n).at)
             ),
             Step::Run(n) => format!(
                 "start {} machines from {}, in no group: they are not replaced",
@@ -443,6 +524,8 @@ fn lane_plans(
             subnets,
             user_data,
             ends,
+            fallback: fallback(request, lane, number as u32),
+            template: None,
             standing: standing::of(
                 request.spec.on_complete,
                 place,
@@ -454,6 +537,18 @@ fn lane_plans(
         });
     }
     Ok(plans)
+}
+
+/// The group that stands in for a lane of spot machines, if that was asked for.
+fn fallback(request: &Request<'_>, lane: &Lane, number: u32) -> Option<Fallback> {
+    let after = request.spec.ec2.spot_fallback_ms.filter(|_| lane.spot)?;
+    let at = request.launched.plus_millis(after);
+    // Two actions of a group cannot be for one second; and one that comes last starts what ends.
+    let is_in_time = at.plus_millis(1_000) < request.launched.plus_millis(lane.ttl_ms);
+    is_in_time.then(|| Fallback {
+        name: names::fallback(request.id, number),
+        at,
+    })
 }
 
 fn tags(request: &Request<'_>, lane: usize, role: &RolePlan) -> Vec<Tag> {

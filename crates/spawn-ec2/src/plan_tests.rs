@@ -274,6 +274,61 @@ fn a_lane_has_all_its_types_and_every_zone_that_offers_one() {
 }
 
 #[test]
+fn on_demand_machines_stand_in_for_spot_ones_that_do_not_come() {
+    let fields =
+        json!({ "spot": true, "spot_max_price": 0.05, "ec2": { "spot_fallback_ms": 1_200_000 } });
+    let plan = planned(&spec(fields), &facts()).unwrap();
+    let lane = &plan.lanes[0];
+    let twin = lane.twin().unwrap();
+    assert_eq!(twin.name, "spawn-array-20260127-abc123-0-od");
+    assert_eq!(
+        (twin.template(), twin.spot, twin.spot_max_price),
+        (lane.template(), false, None)
+    );
+    assert_eq!(
+        plan.steps(),
+        [
+            Step::Bundle,
+            Step::Record,
+            Step::Template(0),
+            Step::Group(0),
+            Step::Backstop(0),
+            Step::Steady(0),
+            Step::FallbackGroup(0),
+            Step::FallbackBackstop(0),
+            Step::FallbackSteady(0),
+            Step::FallbackRaise(0),
+            Step::Raise(0),
+        ],
+        "what ends them, and what is to come, stands before anything starts"
+    );
+    let group = crate::requests::group(&twin);
+    let policy = group.mixed_instances_policy.unwrap();
+    let distribution = policy.instances_distribution;
+    assert_eq!(distribution.on_demand_percentage_above_base_capacity, 100);
+    let reference = policy.launch_template.launch_template_specification;
+    assert_eq!(
+        reference.launch_template_name.as_deref(),
+        Some(lane.template())
+    );
+    let raise = crate::requests::raise_later(&twin, lane.fallback.as_ref().unwrap().at);
+    assert_eq!(raise.start_time, "2026-01-27T12:20:01Z");
+    assert_eq!(
+        (raise.min_size, raise.desired_capacity),
+        (Some(0), Some(100))
+    );
+
+    let none = planned(
+        &spec(json!({ "ec2": { "spot_fallback_ms": 1_200_000 } })),
+        &facts(),
+    );
+    assert!(
+        none.unwrap().lanes[0].twin().is_none(),
+        "only spot machines may not come"
+    );
+}
+
+#[test]
 fn what_cannot_be_planned_says_why() {
     let refused = |fields, facts: &Facts| planned(&spec(fields), facts).unwrap_err();
     assert_eq!(

@@ -208,6 +208,7 @@ pub fn agent(place: Place<'_>) -> Value {
                 "Effect": "Allow",
                 "Action": [
                     "autoscaling:DeleteAutoScalingGroup",
+                    "autoscaling:DeleteScheduledAction",
                     "autoscaling:PutScheduledUpdateGroupAction",
                     "autoscaling:SetDesiredCapacity",
                     "autoscaling:SuspendProcesses",

@@ -11,6 +11,7 @@ use spawn_aws::services::ec2::{
     TemplateReference,
 };
 
+use spawn_core::moment::UnixMicros;
 use spawn_node::config::AtEnd;
 
 use crate::names;
@@ -67,7 +68,7 @@ pub(crate) fn group(lane: &LanePlan) -> CreateGroup {
         mixed_instances_policy: Some(MixedInstancesPolicy {
             launch_template: MixedTemplate {
                 launch_template_specification: TemplateReference {
-                    launch_template_name: Some(lane.name.clone()),
+                    launch_template_name: Some(lane.template().to_owned()),
                     version: Some("1".to_owned()),
                     launch_template_id: None,
                 },
@@ -125,6 +126,18 @@ pub(crate) fn backstop(lane: &LanePlan) -> ScheduledAction {
         min_size: Some(0),
         max_size: Some(0),
         desired_capacity: Some(0),
+    }
+}
+
+/// What gives a group room that stands in for another.
+pub(crate) fn raise_later(twin: &LanePlan, at: UnixMicros) -> ScheduledAction {
+    ScheduledAction {
+        auto_scaling_group_name: twin.name.clone(),
+        scheduled_action_name: names::raise(&twin.name),
+        start_time: time(at),
+        min_size: Some(0),
+        max_size: Some(twin.machines),
+        desired_capacity: Some(twin.machines),
     }
 }
 

@@ -336,6 +336,7 @@ fn settings(
         ask_every: Duration::from_millis(config.ask_ms),
         cancel_notice: CANCEL_NOTICE,
         max_failures,
+        wanted: config.wanted,
         log: places.log(run.name),
     }
 }
