@@ -351,6 +351,11 @@ impl LaunchPlan {
                     .collect::<Vec<_>>()
                     .join(", ")
             ),
+            Step::Bundle if self.bundle_sha256.is_empty() => format!(
+                "put script and shipped files at s3://{}/{}",
+                self.bucket,
+                names::array_prefix(self.id())
+            ),
             Step::Bundle => format!(
                 "put {} bytes at s3://{}/{}",
                 self.bundle_size, self.bucket, self.bundle_key
