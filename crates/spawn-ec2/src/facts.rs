@@ -19,6 +19,10 @@ pub struct Facts {
     pub vpc: Option<String>,
     /// A firewall that lets nothing in.
     pub security_group: Option<String>,
+    /// The security groups that were asked for, used instead of that.
+    pub security_groups: Vec<String>,
+    /// What those of them are that are there.
+    pub group_facts: BTreeMap<String, GroupFacts>,
     /// The zones in which each type is offered.
     pub offered: BTreeMap<String, BTreeSet<String>>,
     /// What each type is.
@@ -59,8 +63,19 @@ pub struct ImageFacts {
     pub architecture: String,
     /// `/dev/xvda`
     pub root_device: String,
-    /// GiB that its disk has at least.
+    /// GiB that a machine's disk has if nothing else is asked.
     pub disk_gib: u32,
+    /// GiB of the image itself: no disk is smaller.
+    pub own_gib: u32,
+}
+
+/// A security group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupFacts {
+    /// `vpc-...`
+    pub vpc: String,
+    /// It lets every address in by some rule.
+    pub is_open: bool,
 }
 
 /// A subnet.
@@ -68,6 +83,8 @@ pub struct ImageFacts {
 pub struct SubnetFacts {
     /// `subnet-...`
     pub id: String,
+    /// `vpc-...`
+    pub vpc: String,
     /// `eu-west-1a`
     pub zone: String,
     /// Addresses that are left.

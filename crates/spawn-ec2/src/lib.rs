@@ -44,6 +44,7 @@ pub mod journal;
 mod kinds;
 pub mod launch;
 pub mod names;
+mod network;
 pub mod orphans;
 pub mod plan;
 pub mod policy_documents;

@@ -13,6 +13,7 @@ use spawn_spec::{Lane, LaunchSpec};
 use crate::facts::Facts;
 use crate::kinds;
 use crate::names;
+use crate::network;
 use crate::policy_documents::Place;
 use crate::sizes::machines;
 use crate::{role_plan, standing};
@@ -153,8 +154,17 @@ pub struct LanePlan {
     pub root_device: String,
     /// GiB
     pub disk_gib: u32,
-    /// The firewall that lets nothing in.
-    pub security_group: String,
+    /// `gp3` if not given.
+    #[serde(default)]
+    pub disk_type: Option<String>,
+    /// Operations a second that the disk is given.
+    #[serde(default)]
+    pub disk_iops: Option<u32>,
+    /// MiB a second that the disk is given.
+    #[serde(default)]
+    pub disk_throughput: Option<u32>,
+    /// The firewall: one that lets nothing in, or what was asked for. At least one.
+    pub security_groups: Vec<String>,
     /// Subnets, one or more for each zone that offers a type.
     pub subnets: Vec<String>,
     /// What the machines run when they start, as text.
@@ -486,17 +496,19 @@ fn lane_plans(
     place: Place<'_>,
 ) -> Result<Vec<LanePlan>, PlanError> {
     let sizes = machines_of(request.spec, lanes);
-    let group = facts.security_group.as_ref();
-    let security_group = group.ok_or(PlanError::NoSecurityGroup)?;
+    let asked = &request.spec.ec2;
+    let security_groups = network::security_groups(facts);
+    if security_groups.is_empty() {
+        return Err(PlanError::NoSecurityGroup);
+    }
     let mut plans = Vec::with_capacity(lanes.len());
     for (number, (lane, machines)) in lanes.iter().zip(sizes).enumerate() {
         let kinds = kinds::kinds(lane, facts)?;
         let image = &facts.images[&kinds.architecture];
         let is_offered =
             |zone: &String| (kinds.types.iter()).any(|name| facts.offered[name].contains(zone));
-        let subnets: Vec<String> = facts
-            .subnets
-            .iter()
+        let subnets: Vec<String> = network::usable(facts, asked)
+            .into_iter()
             .filter(|s| is_offered(&s.zone))
             .map(|s| s.id.clone())
             .collect();
@@ -524,8 +536,11 @@ fn lane_plans(
             architecture: image.architecture.clone(),
             image: image.id.clone(),
             root_device: image.root_device.clone(),
-            disk_gib: image.disk_gib,
-            security_group: security_group.clone(),
+            disk_gib: asked.volume_gib.unwrap_or(image.disk_gib),
+            disk_type: asked.volume_type.clone(),
+            disk_iops: asked.volume_iops,
+            disk_throughput: asked.volume_throughput,
+            security_groups: security_groups.clone(),
             subnets,
             user_data,
             ends,

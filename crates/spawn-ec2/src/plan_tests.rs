@@ -28,6 +28,7 @@ pub(crate) fn facts() -> Facts {
     let zones: BTreeSet<String> = ["eu-west-1a", "eu-west-1b"].map(str::to_owned).into();
     let subnet = |zone: &str| SubnetFacts {
         id: format!("subnet-{zone}"),
+        vpc: "vpc-1".to_owned(),
         zone: zone.to_owned(),
         free_addresses: 4000,
         is_public: true,
@@ -37,6 +38,7 @@ pub(crate) fn facts() -> Facts {
         architecture: architecture.to_owned(),
         root_device: "/dev/xvda".to_owned(),
         disk_gib: 8,
+        own_gib: 8,
     };
     let kind = |architecture: &str| TypeFacts {
         vcpus: 2,
@@ -326,6 +328,25 @@ fn on_demand_machines_stand_in_for_spot_ones_that_do_not_come() {
         none.unwrap().lanes[0].twin().is_none(),
         "only spot machines may not come"
     );
+}
+
+#[test]
+fn network_and_disk_are_as_asked() {
+    let mut some = facts();
+    some.security_groups = vec!["sg-a".to_owned(), "sg-b".to_owned()];
+    let spec = spec(json!({ "ec2": {
+        "zones": ["eu-west-1b"], "security_groups": ["sg-a", "sg-b"],
+        "volume_gib": 50, "volume_type": "io2", "volume_iops": 4000, "volume_throughput": 300
+    } }));
+    let plan = planned(&spec, &some).unwrap();
+    assert_eq!(plan.lanes[0].subnets, ["subnet-eu-west-1b"]);
+    let made = crate::requests::template(&plan, &plan.lanes[0]);
+    assert_eq!(made.security_group_ids, ["sg-a", "sg-b"]);
+    let disk = made.block_devices[0].ebs.clone().unwrap();
+    assert_eq!(disk.volume_size, Some(50));
+    assert_eq!(disk.volume_type.as_deref(), Some("io2"));
+    assert_eq!((disk.iops, disk.throughput), (Some(4000), Some(300)));
+    assert_eq!(disk.encrypted, Some(true));
 }
 
 #[test]

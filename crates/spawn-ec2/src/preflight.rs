@@ -9,6 +9,7 @@ use spawn_spec::{Lane, OnComplete};
 use crate::facts::{Facts, GivenRole, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::kinds;
+use crate::network;
 use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of};
 use crate::policy_documents::{MAX_INLINE, Place};
 use crate::role_plan;
@@ -32,7 +33,11 @@ impl fmt::Display for Finding {
     }
 }
 
-fn fatal(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(crate) fn fatal(
+    what: impl Into<String>,
+    why: impl Into<String>,
+    fix: impl Into<String>,
+) -> Finding {
     Finding {
         what: what.into(),
         why: why.into(),
@@ -41,7 +46,11 @@ fn fatal(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>
     }
 }
 
-fn warning(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(crate) fn warning(
+    what: impl Into<String>,
+    why: impl Into<String>,
+    fix: impl Into<String>,
+) -> Finding {
     Finding {
         is_fatal: false,
         ..fatal(what, why, fix)
@@ -68,12 +77,13 @@ pub fn preflight(request: &Request<'_>, facts: &Facts, now: UnixMicros) -> Vec<F
     let lanes = request.spec.all_lanes();
     let mut found = Vec::new();
     specification(request, facts, now, &lanes, &mut found);
-    network(facts, &mut found);
+    network::check(facts, &request.spec.ec2, &mut found);
+    image(request, facts, &mut found);
     let mut seen: Vec<(Vec<&str>, bool)> = Vec::new();
     for lane in &lanes {
         let asked = (kinds::named(lane), lane.spot);
         if !seen.contains(&asked) {
-            instance_types(facts, lane, &mut found);
+            instance_types(request, facts, lane, &mut found);
             seen.push(asked);
         }
     }
@@ -209,30 +219,33 @@ fn given_role(name: &str, given: &GivenRole, found: &mut Vec<Finding>) {
     }
 }
 
-fn network(facts: &Facts, found: &mut Vec<Finding>) {
-    if facts.subnets.is_empty() {
+/// What is wrong with the image that was asked for, and with the disk.
+fn image(request: &Request<'_>, facts: &Facts, found: &mut Vec<Finding>) {
+    let asked = &request.spec.ec2;
+    if let (Some(id), true) = (&asked.ami, facts.images.is_empty()) {
         found.push(fatal(
-            format!("there is no subnet in {}", facts.region),
-            "the account has no default network there",
-            "make one with `aws ec2 create-default-vpc`, or name another `--region`",
-        ));
-    } else if facts.subnets.iter().all(|s| !s.is_public) {
-        found.push(warning(
-            "the machines may not reach AWS",
-            "no subnet gives them a public address",
-            "see that the subnets have a NAT gateway, or use public ones",
+            format!(
+                "there is no image `{id}` that can be used in {}",
+                facts.region
+            ),
+            "it is of another region, is not shared with this account, or is not ready",
+            format!("see `aws ec2 describe-images --image-ids {id}`; name another with `--ami`"),
         ));
     }
-    if facts.security_group.is_none() && facts.vpc.is_none() {
+    let images = facts.images.values();
+    let largest = images.max_by_key(|image| image.own_gib);
+    if let (Some(gib), Some(image)) = (asked.volume_gib, largest)
+        && gib < image.own_gib
+    {
         found.push(fatal(
-            "there is no security group for the machines",
-            "one without inbound rules is needed, and the network's default lets its own members in",
-            "make one with `aws ec2 create-security-group`",
+            format!("{gib} GiB are too little for image {}", image.id),
+            format!("it takes {} GiB", image.own_gib),
+            format!("give `--volume-size {}` or more", image.own_gib),
         ));
     }
 }
 
-fn instance_types(facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
+fn instance_types(request: &Request<'_>, facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
     let named = kinds::named(lane);
     let types = kinds::offered(lane, facts);
     let list = |names: &[&str]| format!("`{}`", names.join("`, `"));
@@ -257,7 +270,9 @@ fn instance_types(facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
             format!("they run different architectures: {which}"),
             "name types of one family, or give each its own tasks in a parameter file",
         )),
-        Err(_) => found.push(no_image(facts, types[0])),
+        // That the image is not there is said once.
+        Err(_) if facts.images.is_empty() && request.spec.ec2.ami.is_some() => {}
+        Err(_) => found.push(no_image(request, facts, types[0])),
         Ok(kinds) => {
             let image = &facts.images[&kinds.architecture];
             if image.architecture != kinds.architecture {
@@ -282,10 +297,10 @@ fn instance_types(facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
             "leave out `--spot`, or name another type",
         ));
     }
-    zones(facts, lane, &types, found);
+    zones(request, facts, lane, &types, found);
 }
 
-fn no_image(facts: &Facts, name: &str) -> Finding {
+fn no_image(request: &Request<'_>, facts: &Facts, name: &str) -> Finding {
     let have: Vec<&str> = facts.images.keys().map(String::as_str).collect();
     let have = match have.is_empty() {
         true => "nothing".to_owned(),
@@ -297,12 +312,22 @@ fn no_image(facts: &Facts, name: &str) -> Finding {
             "it runs {}, and there are images for {have}",
             facts.types[name].architectures.join(", ")
         ),
-        "name a type of another family",
+        match request.spec.ec2.ami {
+            Some(_) => "name a type that runs the image of `--ami`, or leave the image out",
+            None => "name a type of another family",
+        },
     )
 }
 
-fn zones(facts: &Facts, lane: &Lane, types: &[&str], found: &mut Vec<Finding>) {
-    let ours: BTreeSet<&str> = facts.subnets.iter().map(|s| s.zone.as_str()).collect();
+fn zones(
+    request: &Request<'_>,
+    facts: &Facts,
+    lane: &Lane,
+    types: &[&str],
+    found: &mut Vec<Finding>,
+) {
+    let usable = network::usable(facts, &request.spec.ec2);
+    let ours: BTreeSet<&str> = usable.iter().map(|s| s.zone.as_str()).collect();
     let zones: BTreeSet<&str> = types
         .iter()
         .flat_map(|name| &facts.offered[*name])
@@ -379,12 +404,9 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
             false => fatal("no machine can be started", why, fix),
         });
     }
-    let free: u64 = facts
-        .subnets
-        .iter()
-        .map(|s| u64::from(s.free_addresses))
-        .sum();
-    if free < addresses && !facts.subnets.is_empty() {
+    let subnets = network::usable(facts, &request.spec.ec2);
+    let free: u64 = subnets.iter().map(|s| u64::from(s.free_addresses)).sum();
+    if free < addresses && !subnets.is_empty() {
         found.push(warning(
             "not all machines can run at once",
             format!("{addresses} addresses are wanted and the subnets have {free} left"),

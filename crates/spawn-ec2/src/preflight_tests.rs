@@ -2,7 +2,7 @@ use serde_json::json;
 use spawn_spec::LaunchSpec;
 
 use super::*;
-use crate::facts::QuotaFacts;
+use crate::facts::{GroupFacts, QuotaFacts};
 use crate::plan::plan;
 use crate::plan::tests::{facts, spec, with_request};
 
@@ -148,6 +148,94 @@ fn networks_are_checked() {
     some.subnets.iter_mut().for_each(|s| s.free_addresses = 10);
     let (text, is_fatal) = one(json!({}), &some);
     assert!(!is_fatal && text.contains("100 addresses are wanted and the subnets have 30 left"));
+}
+
+#[test]
+fn subnets_that_were_asked_for_are_checked() {
+    let asked = |value: serde_json::Value| json!({ "ec2": value });
+    let here = "subnet-eu-west-1a";
+    let fine = asked(json!({ "vpc": "vpc-1", "subnets": [here], "zones": ["eu-west-1a"] }));
+    assert_eq!(found(&spec(fine), &facts()), []);
+    for (value, what) in [
+        (json!({ "subnets": ["subnet-x"] }), "no subnet `subnet-x`"),
+        (
+            json!({ "vpc": "vpc-2", "subnets": [here] }),
+            "is not in `vpc-2`",
+        ),
+        (
+            json!({ "zones": ["eu-west-1z"] }),
+            "no subnet is in eu-west-1z",
+        ),
+        (
+            json!({ "zones": ["eu-west-1c"] }),
+            "no subnet is where `c7i.large` is",
+        ),
+    ] {
+        let (text, is_fatal) = one(asked(value), &facts());
+        assert!(is_fatal && text.contains(what), "{text}");
+    }
+    let mut some = facts();
+    some.subnets[1].vpc = "vpc-2".to_owned();
+    let (text, is_fatal) = one(json!({}), &some);
+    assert!(is_fatal && text.contains("vpc-1, vpc-2"), "{text}");
+    some.subnets.clear();
+    let (text, is_fatal) = one(asked(json!({ "vpc": "vpc-9" })), &some);
+    assert!(is_fatal && text.contains("describe-vpcs"), "{text}");
+}
+
+#[test]
+fn security_groups_that_were_asked_for_are_checked() {
+    let asked = json!({ "ec2": { "security_groups": ["sg-a"] } });
+    let with = |vpc: &str, is_open: bool| {
+        let mut some = facts();
+        some.vpc = Some("vpc-1".to_owned());
+        some.security_groups = vec!["sg-a".to_owned()];
+        let group = GroupFacts {
+            vpc: vpc.to_owned(),
+            is_open,
+        };
+        some.group_facts.insert("sg-a".to_owned(), group);
+        some
+    };
+    assert_eq!(found(&spec(asked.clone()), &with("vpc-1", false)), []);
+    let (text, is_fatal) = one(asked.clone(), &with("vpc-1", true));
+    assert!(!is_fatal && text.contains("the whole internet"), "{text}");
+    let (text, is_fatal) = one(asked.clone(), &with("vpc-2", false));
+    assert!(is_fatal && text.contains("it is in vpc-2"), "{text}");
+    let mut none = with("vpc-1", false);
+    none.group_facts.clear();
+    let (text, is_fatal) = one(asked, &none);
+    assert!(
+        is_fatal && text.contains("no security group `sg-a`"),
+        "{text}"
+    );
+    // One of our own that is missing is made.
+    let mut ours = facts();
+    ours.security_group = None;
+    ours.vpc = Some("vpc-1".to_owned());
+    let launch = spec(json!({}));
+    with_request(&launch, &["#!"], |r| {
+        assert_eq!(preflight(r, &ours, NOW), [])
+    });
+}
+
+#[test]
+fn an_image_that_was_asked_for_is_checked() {
+    let asked = json!({ "ec2": { "ami": "ami-9" } });
+    let mut some = facts();
+    some.images.remove("x86_64");
+    let (text, is_fatal) = one(asked.clone(), &some);
+    assert!(is_fatal && text.contains("runs x86_64, and there are images for arm64"));
+    some.images.clear();
+    let (text, is_fatal) = one(asked, &some);
+    assert!(
+        is_fatal && text.starts_with("there is no image `ami-9`"),
+        "{text}"
+    );
+    let small = |gib| json!({ "ec2": { "volume_gib": gib } });
+    assert_eq!(found(&spec(small(8)), &facts()), []);
+    let (text, is_fatal) = one(small(7), &facts());
+    assert!(is_fatal && text.contains("--volume-size 8"), "{text}");
 }
 
 #[test]

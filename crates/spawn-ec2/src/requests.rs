@@ -42,13 +42,14 @@ pub(crate) fn template(plan: &LaunchPlan, lane: &LanePlan) -> LaunchData {
             device_name: lane.root_device.clone(),
             ebs: Some(EbsVolume {
                 volume_size: Some(lane.disk_gib),
-                volume_type: Some("gp3".to_owned()),
+                volume_type: lane.disk_type.clone().or_else(|| Some("gp3".to_owned())),
+                iops: lane.disk_iops,
+                throughput: lane.disk_throughput,
                 encrypted: Some(true),
                 delete_on_termination: Some(true),
-                ..EbsVolume::default()
             }),
         }],
-        security_group_ids: vec![lane.security_group.clone()],
+        security_group_ids: lane.security_groups.clone(),
         metadata_options: Some(MetadataOptions::version_2(HOP_LIMIT, false)),
         tags: ["instance", "volume"]
             .map(|kind| TagSpecification::new(kind, &lane.tags))

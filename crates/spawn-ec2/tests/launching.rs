@@ -60,6 +60,7 @@ fn facts(is_set_up: bool) -> Facts {
         architecture: architecture.to_owned(),
         root_device: "/dev/xvda".to_owned(),
         disk_gib: 8,
+        own_gib: 8,
     };
     let kind = |architecture: &str| TypeFacts {
         vcpus: 2,
@@ -76,6 +77,7 @@ fn facts(is_set_up: bool) -> Facts {
             .iter()
             .map(|zone| SubnetFacts {
                 id: format!("subnet-{zone}"),
+                vpc: "vpc-1".to_owned(),
                 zone: zone.clone(),
                 free_addresses: 100,
                 is_public: true,
