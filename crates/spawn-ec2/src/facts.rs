@@ -102,6 +102,10 @@ pub struct TypeFacts {
     pub architectures: Vec<String>,
     /// Can be had as spot capacity.
     pub has_spot: bool,
+    /// Its memory in MiB.
+    pub memory_mib: u64,
+    /// Can put its memory onto its disk and sleep.
+    pub hibernates: bool,
 }
 
 /// A quota of vCPUs.

@@ -170,6 +170,8 @@ fn types(client: &Client, filters: &[Filter], facts: &mut Facts) -> Result<(), A
         let kind = TypeFacts {
             vcpus: found.vcpu_info.default_vcpus,
             architectures: found.processor_info.supported_architectures,
+            memory_mib: found.memory_info.size_in_mib,
+            hibernates: found.hibernation_supported,
             has_spot: found.supported_usage_classes.iter().any(|c| c == "spot"),
         };
         facts.types.insert(found.instance_type, kind);

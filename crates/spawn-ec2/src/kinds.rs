@@ -112,6 +112,8 @@ mod tests {
                 vcpus,
                 architectures: architectures.into_iter().map(str::to_owned).collect(),
                 has_spot: true,
+                memory_mib: 4096,
+                hibernates: true,
             };
             facts.types.insert(name.to_owned(), kind);
             let zones = facts.offered["c7i.large"].clone();

@@ -8,9 +8,9 @@ use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_node::config::Standing;
 use spawn_ports::ledger::NewArray;
-use spawn_spec::{Lane, LaunchSpec};
+use spawn_spec::{Lane, LaunchSpec, OnComplete};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, ImageFacts};
 use crate::kinds;
 use crate::names;
 use crate::network;
@@ -526,7 +526,7 @@ fn lane_plans(
         plans.push(LanePlan {
             name: names::lane(request.id, number as u32),
             machines,
-            types: kinds.types,
+            types: kinds.types.clone(),
             spot: lane.spot,
             on_demand_base: match lane.spot {
                 true => request.spec.ec2.on_demand_base.min(machines),
@@ -536,7 +536,7 @@ fn lane_plans(
             architecture: image.architecture.clone(),
             image: image.id.clone(),
             root_device: image.root_device.clone(),
-            disk_gib: asked.volume_gib.unwrap_or(image.disk_gib),
+            disk_gib: disk_gib(request.spec, image, facts, &kinds.types),
             disk_type: asked.volume_type.clone(),
             disk_iops: asked.volume_iops,
             disk_throughput: asked.volume_throughput,
@@ -557,6 +557,21 @@ fn lane_plans(
         });
     }
     Ok(plans)
+}
+
+/// GiB of a machine's disk: what was asked for, or what the image has and, where the machine is to
+/// sleep, its memory.
+fn disk_gib(spec: &LaunchSpec, image: &ImageFacts, facts: &Facts, types: &[String]) -> u32 {
+    let sleeps = spec.on_complete == OnComplete::Hibernate;
+    let memory = types.iter().map(|name| memory_gib(facts, name)).max();
+    let memory = memory.filter(|_| sleeps).unwrap_or_default();
+    spec.ec2.volume_gib.unwrap_or(image.disk_gib + memory)
+}
+
+/// A type's memory in GiB.
+pub(crate) fn memory_gib(facts: &Facts, name: &str) -> u32 {
+    let memory = facts.types.get(name).map_or(0, |kind| kind.memory_mib);
+    u32::try_from(memory.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 /// The group that stands in for a lane of spot machines, if that was asked for.

@@ -44,6 +44,8 @@ pub(crate) fn facts() -> Facts {
         vcpus: 2,
         architectures: vec![architecture.to_owned()],
         has_spot: true,
+        memory_mib: 4096,
+        hibernates: true,
     };
     Facts {
         account: "123456789012".to_owned(),

@@ -10,7 +10,7 @@ use crate::facts::{Facts, GivenRole, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
 use crate::kinds;
 use crate::network;
-use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of};
+use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of, memory_gib};
 use crate::policy_documents::{MAX_INLINE, Place};
 use crate::role_plan;
 
@@ -297,7 +297,33 @@ fn instance_types(request: &Request<'_>, facts: &Facts, lane: &Lane, found: &mut
             "leave out `--spot`, or name another type",
         ));
     }
+    if request.spec.on_complete == OnComplete::Hibernate {
+        hibernation(request, facts, &types, found);
+    }
     zones(request, facts, lane, &types, found);
+}
+
+/// A machine that is to sleep must be able to, and have room for its memory on its disk.
+fn hibernation(request: &Request<'_>, facts: &Facts, types: &[&str], found: &mut Vec<Finding>) {
+    for name in types {
+        if !facts.types[*name].hibernates {
+            found.push(fatal(
+                format!("`{name}` cannot hibernate"),
+                "AWS offers it for some types only",
+                "name another `--instance-type`, or launch with `--on-complete stop`",
+            ));
+        }
+        let memory = memory_gib(facts, name);
+        let own = facts.images.values().map(|image| image.own_gib).max();
+        let least = own.unwrap_or_default() + memory;
+        if request.spec.ec2.volume_gib.is_some_and(|gib| gib < least) {
+            found.push(fatal(
+                format!("the disk is too small for `{name}` to hibernate"),
+                format!("its memory of {memory} GiB goes onto the disk, beside the image"),
+                format!("give `--volume-size {least}` or more, or leave it out"),
+            ));
+        }
+    }
 }
 
 fn no_image(request: &Request<'_>, facts: &Facts, name: &str) -> Finding {

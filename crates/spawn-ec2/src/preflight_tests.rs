@@ -328,3 +328,24 @@ fn managed_policies_and_the_users_role_are_looked_at() {
     let (text, is_fatal) = one(role, &given(lacking));
     assert!(!is_fatal && text.contains("s3:ListBucket"), "{text}");
 }
+
+#[test]
+fn machines_that_are_to_sleep_can_and_have_room_for_it() {
+    let hibernate =
+        |gib: Option<u32>| json!({ "on_complete": "hibernate", "ec2": { "volume_gib": gib } });
+    assert!(found(&spec(hibernate(None)), &facts()).is_empty());
+    let plan = |gib| {
+        let spec = spec(hibernate(gib));
+        with_request(&spec, &["#"], |request| plan(request, &facts()).unwrap())
+    };
+    // 4 GiB of memory beside 8 of the image.
+    assert_eq!(plan(None).lanes[0].disk_gib, 12);
+    assert_eq!(plan(Some(20)).lanes[0].disk_gib, 20);
+    let mut some = facts();
+    some.images.values_mut().for_each(|image| image.own_gib = 8);
+    let (text, is_fatal) = one(hibernate(Some(11)), &some);
+    assert!(is_fatal && text.contains("--volume-size 12"), "{text}");
+    some.types.get_mut("c7i.large").unwrap().hibernates = false;
+    let (text, is_fatal) = one(hibernate(None), &some);
+    assert!(is_fatal && text.contains("--on-complete stop"), "{text}");
+}

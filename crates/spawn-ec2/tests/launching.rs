@@ -66,6 +66,8 @@ fn facts(is_set_up: bool) -> Facts {
         vcpus: 2,
         architectures: vec![architecture.to_owned()],
         has_spot: true,
+        memory_mib: 4096,
+        hibernates: true,
     };
     let zones = ["eu-west-1a", "eu-west-1b"].map(str::to_owned);
     Facts {
