@@ -9,6 +9,7 @@ import threading
 
 os.environ["MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION"] = "true"
 os.environ["MOTO_ENABLE_AMI_VALIDATION"] = "true"
+os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 os.environ.setdefault("INITIAL_NO_AUTH_ACTION_COUNT", "inf")
 
 from moto.core.authorization import ActionAuthenticatorMixin  # noqa: E402

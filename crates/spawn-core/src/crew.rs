@@ -24,6 +24,12 @@ pub fn when_idle(unfinished: u64, serving: u64) -> Idle {
     }
 }
 
+/// Whether machines of another kind are still wanted beside those that serve a lane: some of its
+/// `unclaimed` tasks wait, and fewer workers serve than `machines` were asked for.
+pub fn is_fallback_needed(unclaimed: u64, serving: u64, machines: u64) -> bool {
+    unclaimed > 0 && serving < machines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +45,16 @@ mod tests {
         );
         assert_eq!(when_idle(1, 2), Idle::Retire, "the other one has it");
         assert_eq!(when_idle(3, 3), Idle::Stay);
+    }
+
+    #[test]
+    fn others_are_wanted_while_tasks_wait_and_machines_lack() {
+        assert!(is_fallback_needed(1, 6, 7));
+        assert!(!is_fallback_needed(0, 6, 7), "nothing is left for them");
+        assert!(
+            !is_fallback_needed(100, 7, 7),
+            "all that was asked for is there"
+        );
     }
 
     proptest! {

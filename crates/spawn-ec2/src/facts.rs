@@ -19,6 +19,10 @@ pub struct Facts {
     pub vpc: Option<String>,
     /// A firewall that lets nothing in.
     pub security_group: Option<String>,
+    /// The security groups that were asked for, used instead of that.
+    pub security_groups: Vec<String>,
+    /// What those of them are that are there.
+    pub group_facts: BTreeMap<String, GroupFacts>,
     /// The zones in which each type is offered.
     pub offered: BTreeMap<String, BTreeSet<String>>,
     /// What each type is.
@@ -31,6 +35,23 @@ pub struct Facts {
     pub has_bucket: bool,
     /// The role of this set of grants is there with all of them.
     pub has_role: bool,
+    /// Managed policies that the launch names and that are known not to be there, as ARNs.
+    pub missing_policies: Vec<String>,
+    /// The user's own role, if the launch names one.
+    pub given_role: Option<GivenRole>,
+}
+
+/// A role that the user named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenRole {
+    /// There is one of the name; also if that could not be seen.
+    pub is_there: bool,
+    /// EC2 may take it for its machines.
+    pub trusts_ec2: bool,
+    /// An instance profile that carries it.
+    pub profile: Option<String>,
+    /// Actions of the agent that it is known to lack.
+    pub denied: Vec<String>,
 }
 
 /// An image.
@@ -42,8 +63,19 @@ pub struct ImageFacts {
     pub architecture: String,
     /// `/dev/xvda`
     pub root_device: String,
-    /// GiB that its disk has at least.
+    /// GiB that a machine's disk has if nothing else is asked.
     pub disk_gib: u32,
+    /// GiB of the image itself: no disk is smaller.
+    pub own_gib: u32,
+}
+
+/// A security group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupFacts {
+    /// `vpc-...`
+    pub vpc: String,
+    /// It lets every address in by some rule.
+    pub is_open: bool,
 }
 
 /// A subnet.
@@ -51,6 +83,8 @@ pub struct ImageFacts {
 pub struct SubnetFacts {
     /// `subnet-...`
     pub id: String,
+    /// `vpc-...`
+    pub vpc: String,
     /// `eu-west-1a`
     pub zone: String,
     /// Addresses that are left.
@@ -68,6 +102,10 @@ pub struct TypeFacts {
     pub architectures: Vec<String>,
     /// Can be had as spot capacity.
     pub has_spot: bool,
+    /// Its memory in MiB.
+    pub memory_mib: u64,
+    /// Can put its memory onto its disk and sleep.
+    pub hibernates: bool,
 }
 
 /// A quota of vCPUs.

@@ -59,7 +59,7 @@ pub fn furnish(
     with: &Furniture<'_>,
 ) -> Result<(), FurnishError> {
     let grouped = |lane: &&crate::plan::LanePlan| lane.standing.is_none();
-    let made: Vec<Made> = plan.lanes.iter().filter(grouped).map(made).collect();
+    let made: Vec<Made> = plan.lanes.iter().filter(grouped).flat_map(made).collect();
     for lane in 0..plan.lanes.len() {
         let architecture = &plan.lanes[lane].architecture;
         let programs = with.programs.of(architecture);
@@ -79,6 +79,10 @@ pub fn furnish(
             prefix: String::new(),
             region: plan.region.clone(),
             made,
+            wanted: plan.lanes[lane]
+                .fallback
+                .as_ref()
+                .map(|_| plan.lanes[lane].machines),
             standing: plan.lanes[lane].standing.clone(),
             bundle: format!("{HOME}/bundle").into(),
             bundle_sha256: plan.bundle_sha256.clone(),
@@ -129,11 +133,19 @@ pub fn record(plan: &mut LaunchPlan, spec: &LaunchSpec, umask: u32) -> serde_jso
     Ok(())
 }
 
-fn made(lane: &crate::plan::LanePlan) -> Made {
-    Made {
+/// A lane's own group, and the one that stands in for it.
+fn made(lane: &crate::plan::LanePlan) -> impl Iterator<Item = Made> {
+    let own = Made {
         group: lane.name.clone(),
-        template: lane.name.clone(),
-    }
+        template: lane.template().to_owned(),
+        raise: None,
+    };
+    let twin = lane.twin().map(|twin| Made {
+        template: twin.template().to_owned(),
+        raise: Some(names::raise(&twin.name)),
+        group: twin.name,
+    });
+    std::iter::once(own).chain(twin)
 }
 
 /// The plan that an array was launched by, as its record has it.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The actions that a launch, the commands after it and its removal need.
-pub const CALLER_ACTIONS: [&str; 53] = [
+pub const CALLER_ACTIONS: [&str; 55] = [
     "autoscaling:CreateAutoScalingGroup",
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DeleteAutoScalingGroup",
@@ -39,9 +39,11 @@ pub const CALLER_ACTIONS: [&str; 53] = [
     "ec2:RunInstances",
     "ec2:TerminateInstances",
     "iam:GetInstanceProfile",
+    "iam:GetPolicy",
     "iam:GetRole",
     "iam:GetRolePolicy",
     "iam:ListAttachedRolePolicies",
+    "iam:ListInstanceProfilesForRole",
     "iam:PassRole",
     "iam:SimulatePrincipalPolicy",
     "pricing:GetProducts",

@@ -103,7 +103,6 @@ fn take(
     bundle: &[u8],
 ) -> Result<(), LaunchError> {
     match step {
-        Step::Bucket => make_bucket(client, plan),
         Step::Role => roles::ensure(client, &plan.role),
         Step::Bundle => put_bundle(client, plan, bundle),
         Step::Record => record(client, ledger, plan),
@@ -116,6 +115,26 @@ fn take(
             &["AZRebalance"],
         )?),
         Step::Raise(lane) => raise(client, plan, &plan.lanes[lane]),
+        Step::FallbackGroup(lane) => with_twin(plan, lane, |twin| make_group(client, plan, twin)),
+        Step::FallbackBackstop(lane) => with_twin(plan, lane, |twin| put_backstop(client, twin)),
+        Step::FallbackSteady(lane) => with_twin(plan, lane, |twin| {
+            Ok(autoscaling::suspend_processes(
+                client,
+                &twin.name,
+                &["AZRebalance"],
+            )?)
+        }),
+        Step::FallbackRaise(lane) => with_twin(plan, lane, |twin| {
+            let Some(fallback) = &plan.lanes[lane].fallback else {
+                return Ok(());
+            };
+            // Resumed so late that it is over: the group is left without room, which costs nothing.
+            if now(client) >= fallback.at {
+                return Ok(());
+            }
+            let action = requests::raise_later(twin, fallback.at);
+            Ok(autoscaling::put_scheduled_action(client, &action)?)
+        }),
         Step::SchedulerRole => standing::ensure_role(client, plan),
         Step::Run(lane) => {
             in_time(client, &plan.lanes[lane])?;
@@ -125,19 +144,22 @@ fn take(
     }
 }
 
+fn with_twin(
+    plan: &LaunchPlan,
+    lane: usize,
+    act: impl FnOnce(&LanePlan) -> Result<(), LaunchError>,
+) -> Result<(), LaunchError> {
+    match plan.lanes[lane].twin() {
+        Some(twin) => act(&twin),
+        None => Ok(()),
+    }
+}
+
 fn owned(plan: &LaunchPlan) -> Bucket {
     Bucket {
         name: plan.bucket.clone(),
         owner: Some(plan.account.clone()),
     }
-}
-
-fn make_bucket(client: &Client, plan: &LaunchPlan) -> Result<(), LaunchError> {
-    let bucket = owned(plan);
-    s3::create_bucket(client, &plan.bucket)?;
-    s3::put_public_access_block(client, &bucket)?;
-    s3::put_bucket_encryption(client, &bucket)?;
-    Ok(())
 }
 
 fn put_bundle(client: &Client, plan: &LaunchPlan, bundle: &[u8]) -> Result<(), LaunchError> {

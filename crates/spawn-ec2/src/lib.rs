@@ -10,6 +10,7 @@
 //! - [`names`]: what everything is called.
 //! - [`policy_documents`]: what the machines may do.
 //! - [`grants`]: what the person who launches needs to be allowed to do.
+//! - [`role_plan`]: the role that a launch asks for.
 //! - [`facts`]: what is known of the account and the region.
 //! - [`mod@gather`]: the same, asked of AWS.
 //! - [`firewall`]: the security group that lets nothing in.
@@ -40,8 +41,10 @@ pub mod furnish;
 pub mod gather;
 pub mod grants;
 pub mod journal;
+mod kinds;
 pub mod launch;
 pub mod names;
+mod network;
 pub mod orphans;
 pub mod plan;
 pub mod policy_documents;
@@ -49,6 +52,7 @@ pub mod preflight;
 pub mod prices;
 pub mod programs;
 mod requests;
+pub mod role_plan;
 mod roles;
 pub mod setup;
 mod sizes;

@@ -31,6 +31,8 @@ pub const AGENT_POLICY: &str = "spawn-agent";
 /// The inline policy with what the tasks may do.
 pub const TASK_POLICY: &str = "spawn-tasks";
 
+/// The inline policy of the user's own words.
+pub const CUSTOM_POLICY: &str = "spawn-custom";
 /// The inline policy with what machines need that outlive their tasks.
 pub const STANDING_POLICY: &str = "spawn-standing";
 
@@ -61,6 +63,16 @@ pub fn parse_lane(name: &str) -> Option<(ArrayId, u32)> {
     let number: u32 = lane.parse().ok()?;
     // `+1` and `01` are numbers, but no name has them.
     (number.to_string() == lane).then_some((array.parse().ok()?, number))
+}
+
+/// The group whose on-demand machines stand in for spot machines of a lane that did not come.
+pub fn fallback(array: &ArrayId, number: u32) -> String {
+    format!("{}-od", lane(array, number))
+}
+
+/// The action that gives such a group room.
+pub fn raise(group: &str) -> String {
+    format!("{group}-raise")
 }
 
 /// The action that ends a group's machines; says whose, though it need be unique in its group only.
@@ -187,6 +199,7 @@ mod tests {
             "spawn-array-20260127-abc123-",
             "spawn-array-20260127-abc123-x",
             "spawn-array-20260127-abc123-01",
+            "spawn-array-20260127-abc123-0-od",
             "spawn-array-20260127-abc123-+1",
             "spawn-array-20260127-abc123-4294967296",
             "spawn-array-20261327-abc123-0",

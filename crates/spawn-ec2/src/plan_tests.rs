@@ -28,6 +28,7 @@ pub(crate) fn facts() -> Facts {
     let zones: BTreeSet<String> = ["eu-west-1a", "eu-west-1b"].map(str::to_owned).into();
     let subnet = |zone: &str| SubnetFacts {
         id: format!("subnet-{zone}"),
+        vpc: "vpc-1".to_owned(),
         zone: zone.to_owned(),
         free_addresses: 4000,
         is_public: true,
@@ -37,11 +38,14 @@ pub(crate) fn facts() -> Facts {
         architecture: architecture.to_owned(),
         root_device: "/dev/xvda".to_owned(),
         disk_gib: 8,
+        own_gib: 8,
     };
     let kind = |architecture: &str| TypeFacts {
         vcpus: 2,
         architectures: vec![architecture.to_owned()],
         has_spot: true,
+        memory_mib: 4096,
+        hibernates: true,
     };
     Facts {
         account: "123456789012".to_owned(),
@@ -161,13 +165,11 @@ fn no_machine_starts_before_everything_that_ends_it_stands() {
 #[test]
 fn what_is_missing_in_the_account_is_made_first() {
     let facts = Facts {
-        has_bucket: false,
         has_role: false,
         ..facts()
     };
     let plan = planned(&spec(json!({})), &facts).unwrap();
-    assert_eq!(plan.steps()[..3], [Step::Bucket, Step::Role, Step::Bundle]);
-    assert_eq!(plan.lines()[0], "make bucket spawn-123456789012-eu-west-1");
+    assert_eq!(plan.steps()[..2], [Step::Role, Step::Bundle]);
 }
 
 #[test]
@@ -247,6 +249,106 @@ fn machines_that_outlive_their_tasks_are_in_no_group() {
     let plan = planned(&spec(json!({})), &facts()).unwrap();
     assert!(plan.lanes[0].standing.is_none());
     assert_eq!(plan.role.policies.len(), 1);
+}
+
+#[test]
+fn a_lane_has_all_its_types_and_every_zone_that_offers_one() {
+    let mut some = facts();
+    some.offered
+        .insert(DEFAULT_TYPE.to_owned(), ["eu-west-1c".to_owned()].into());
+    let spec = spec(json!({
+        "other_types": ["p5.48xlarge", DEFAULT_TYPE], "spot": true, "workers": 5,
+        "ec2": { "on_demand_base": 2 }
+    }));
+    let lane = &planned(&spec, &some).unwrap().lanes[0];
+    assert_eq!(lane.types, ["c7i.large", DEFAULT_TYPE]);
+    assert_eq!(lane.subnets.len(), 3);
+    assert_eq!(lane.architecture, "x86_64");
+    let made = crate::requests::group(lane).mixed_instances_policy.unwrap();
+    let distribution = made.instances_distribution;
+    assert_eq!(distribution.on_demand_base_capacity, 2);
+    assert_eq!(distribution.on_demand_percentage_above_base_capacity, 0);
+    let strategy = distribution.spot_allocation_strategy;
+    assert_eq!(strategy.as_deref(), Some("price-capacity-optimized"));
+    let strategy = distribution.on_demand_allocation_strategy;
+    assert_eq!(strategy.as_deref(), Some("prioritized"));
+    let types = made.launch_template.overrides;
+    let types: Vec<&str> = types.iter().map(|t| t.instance_type.as_str()).collect();
+    assert_eq!(types, ["c7i.large", DEFAULT_TYPE]);
+}
+
+#[test]
+fn on_demand_machines_stand_in_for_spot_ones_that_do_not_come() {
+    let fields =
+        json!({ "spot": true, "spot_max_price": 0.05, "ec2": { "spot_fallback_ms": 1_200_000 } });
+    let plan = planned(&spec(fields), &facts()).unwrap();
+    let lane = &plan.lanes[0];
+    let twin = lane.twin().unwrap();
+    assert_eq!(twin.name, "spawn-array-20260127-abc123-0-od");
+    assert_eq!(
+        (twin.template(), twin.spot, twin.spot_max_price),
+        (lane.template(), false, None)
+    );
+    assert_eq!(
+        plan.steps(),
+        [
+            Step::Bundle,
+            Step::Record,
+            Step::Template(0),
+            Step::Group(0),
+            Step::Backstop(0),
+            Step::Steady(0),
+            Step::FallbackGroup(0),
+            Step::FallbackBackstop(0),
+            Step::FallbackSteady(0),
+            Step::FallbackRaise(0),
+            Step::Raise(0),
+        ],
+        "what ends them, and what is to come, stands before anything starts"
+    );
+    let group = crate::requests::group(&twin);
+    let policy = group.mixed_instances_policy.unwrap();
+    let distribution = policy.instances_distribution;
+    assert_eq!(distribution.on_demand_percentage_above_base_capacity, 100);
+    let reference = policy.launch_template.launch_template_specification;
+    assert_eq!(
+        reference.launch_template_name.as_deref(),
+        Some(lane.template())
+    );
+    let raise = crate::requests::raise_later(&twin, lane.fallback.as_ref().unwrap().at);
+    assert_eq!(raise.start_time, "2026-01-27T12:20:01Z");
+    assert_eq!(
+        (raise.min_size, raise.desired_capacity),
+        (Some(0), Some(100))
+    );
+
+    let none = planned(
+        &spec(json!({ "ec2": { "spot_fallback_ms": 1_200_000 } })),
+        &facts(),
+    );
+    assert!(
+        none.unwrap().lanes[0].twin().is_none(),
+        "only spot machines may not come"
+    );
+}
+
+#[test]
+fn network_and_disk_are_as_asked() {
+    let mut some = facts();
+    some.security_groups = vec!["sg-a".to_owned(), "sg-b".to_owned()];
+    let spec = spec(json!({ "ec2": {
+        "zones": ["eu-west-1b"], "security_groups": ["sg-a", "sg-b"],
+        "volume_gib": 50, "volume_type": "io2", "volume_iops": 4000, "volume_throughput": 300
+    } }));
+    let plan = planned(&spec, &some).unwrap();
+    assert_eq!(plan.lanes[0].subnets, ["subnet-eu-west-1b"]);
+    let made = crate::requests::template(&plan, &plan.lanes[0]);
+    assert_eq!(made.security_group_ids, ["sg-a", "sg-b"]);
+    let disk = made.block_devices[0].ebs.clone().unwrap();
+    assert_eq!(disk.volume_size, Some(50));
+    assert_eq!(disk.volume_type.as_deref(), Some("io2"));
+    assert_eq!((disk.iops, disk.throughput), (Some(4000), Some(300)));
+    assert_eq!(disk.encrypted, Some(true));
 }
 
 #[test]

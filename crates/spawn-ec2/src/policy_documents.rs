@@ -5,7 +5,6 @@
 //! name has its grants. Arrays that share a role trust each other.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use spawn_spec::{Access, PolicyTemplate};
 
 use crate::names;
@@ -209,6 +208,7 @@ pub fn agent(place: Place<'_>) -> Value {
                 "Effect": "Allow",
                 "Action": [
                     "autoscaling:DeleteAutoScalingGroup",
+                    "autoscaling:DeleteScheduledAction",
                     "autoscaling:PutScheduledUpdateGroupAction",
                     "autoscaling:SetDesiredCapacity",
                     "autoscaling:SuspendProcesses",
@@ -239,29 +239,6 @@ pub fn agent(place: Place<'_>) -> Value {
             }
         ]
     })
-}
-
-/// A role: its name, and the inline policies it has, by name, as JSON text.
-pub fn role(place: Place<'_>, templates: &[PolicyTemplate]) -> (String, Vec<(String, String)>) {
-    let mut policies = vec![(names::AGENT_POLICY.to_owned(), agent(place).to_string())];
-    policies.extend(tasks(templates).map(|d| (names::TASK_POLICY.to_owned(), d.to_string())));
-    (name_of(place, &policies), policies)
-}
-
-/// The name of a role with these policies.
-pub fn name_of(place: Place<'_>, policies: &[(String, String)]) -> String {
-    let mut digest = Sha256::new();
-    for (name, document) in policies {
-        digest.update(name);
-        digest.update([0]);
-        digest.update(document);
-        digest.update([0]);
-    }
-    let digest: String = digest.finalize()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    names::role(place.region, &digest)
 }
 
 #[cfg(test)]

@@ -1,4 +1,11 @@
 use super::*;
+
+/// A role with these templates: its name, and its inline policies.
+fn role(place: Place<'_>, templates: &[PolicyTemplate]) -> (String, Vec<(String, String)>) {
+    let spec = crate::plan::tests::spec(serde_json::json!({ "iam_policies": templates }));
+    let role = crate::role_plan::of(place, &spec);
+    (role.name, role.policies)
+}
 use spawn_spec::SERVICES;
 
 const PLACE: Place<'_> = Place {

@@ -6,10 +6,13 @@ use std::fmt;
 use spawn_core::moment::UnixMicros;
 use spawn_spec::{Lane, OnComplete};
 
-use crate::facts::{Facts, quota_of};
+use crate::facts::{Facts, GivenRole, quota_of};
 use crate::grants::{CALLER_ACTIONS, ROLE_ACTIONS};
-use crate::plan::{MAX_USER_DATA, Request, machines_of, type_of};
-use crate::policy_documents::{self, MAX_INLINE, Place};
+use crate::kinds;
+use crate::network;
+use crate::plan::{MAX_USER_DATA, PlanError, Request, machines_of, memory_gib};
+use crate::policy_documents::{MAX_INLINE, Place};
+use crate::role_plan;
 
 /// Something that is in the way, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +33,11 @@ impl fmt::Display for Finding {
     }
 }
 
-fn fatal(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(crate) fn fatal(
+    what: impl Into<String>,
+    why: impl Into<String>,
+    fix: impl Into<String>,
+) -> Finding {
     Finding {
         what: what.into(),
         why: why.into(),
@@ -39,7 +46,11 @@ fn fatal(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>
     }
 }
 
-fn warning(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Finding {
+pub(crate) fn warning(
+    what: impl Into<String>,
+    why: impl Into<String>,
+    fix: impl Into<String>,
+) -> Finding {
     Finding {
         is_fatal: false,
         ..fatal(what, why, fix)
@@ -66,10 +77,15 @@ pub fn preflight(request: &Request<'_>, facts: &Facts, now: UnixMicros) -> Vec<F
     let lanes = request.spec.all_lanes();
     let mut found = Vec::new();
     specification(request, facts, now, &lanes, &mut found);
-    network(facts, &mut found);
-    let kinds: BTreeSet<(&str, bool)> = lanes.iter().map(|l| (type_of(l), l.spot)).collect();
-    for (name, spot) in kinds {
-        instance_type(facts, name, spot, &mut found);
+    network::check(facts, &request.spec.ec2, &mut found);
+    image(request, facts, &mut found);
+    let mut seen: Vec<(Vec<&str>, bool)> = Vec::new();
+    for lane in &lanes {
+        let asked = (kinds::named(lane), lane.spot);
+        if !seen.contains(&asked) {
+            instance_types(request, facts, lane, &mut found);
+            seen.push(asked);
+        }
     }
     quotas(request, facts, &lanes, &mut found);
     grants(facts, &mut found);
@@ -122,125 +138,274 @@ fn specification(
         account: &facts.account,
         region: &facts.region,
     };
-    let (_, policies) = policy_documents::role(place, &request.spec.iam_policies);
-    let size: usize = policies.iter().map(|(_, text)| text.len()).sum();
+    let role = role_plan::of(place, request.spec);
+    let size: usize = role.policies.iter().map(|(_, text)| text.len()).sum();
     if size > MAX_INLINE {
         found.push(fatal(
             "the grants do not fit a role",
             format!("they take {size} characters of {MAX_INLINE}"),
-            "name fewer templates with `--iam-policy`",
+            "name fewer templates with `--iam-policy`, or put more into a managed policy",
         ));
+    }
+    for policy in &facts.missing_policies {
+        found.push(fatal(
+            format!("there is no managed policy `{policy}`"),
+            "`--iam-managed-policies` takes ARNs, or names of AWS's own policies",
+            "`aws iam list-policies --query 'Policies[*].Arn'` lists them",
+        ));
+    }
+    if let Some(given) = facts.given_role.as_ref().filter(|_| role.is_given) {
+        given_role(&role.name, given, found);
     }
 }
 
-fn network(facts: &Facts, found: &mut Vec<Finding>) {
-    if facts.subnets.is_empty() {
+/// What is in the way of using the user's own role.
+fn given_role(name: &str, given: &GivenRole, found: &mut Vec<Finding>) {
+    if !given.is_there {
         found.push(fatal(
-            format!("there is no subnet in {}", facts.region),
-            "the account has no default network there",
-            "make one with `aws ec2 create-default-vpc`, or name another `--region`",
+            format!("there is no role `{name}`"),
+            "`--iam-role` names a role that is there already",
+            format!(
+                "make it, or leave `--iam-role` out; `aws iam get-role --role-name {name}` looks"
+            ),
         ));
-    } else if facts.subnets.iter().all(|s| !s.is_public) {
+        return;
+    }
+    if !given.trusts_ec2 {
+        found.push(fatal(
+            format!("machines cannot take the role `{name}`"),
+            "its trust policy does not name ec2.amazonaws.com",
+            format!("allow it with `aws iam update-assume-role-policy --role-name {name} ...`"),
+        ));
+    }
+    if given.profile.is_none() {
+        found.push(fatal(
+            format!("no instance profile carries the role `{name}`"),
+            "EC2 gives roles to machines by a profile",
+            format!(
+                "`aws iam create-instance-profile --instance-profile-name {name}`, then `aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {name}`"
+            ),
+        ));
+    }
+    let lacks = |actions: &[&str]| -> Vec<String> {
+        let denied = given.denied.iter();
+        denied
+            .filter(|d| actions.contains(&d.as_str()))
+            .cloned()
+            .collect()
+    };
+    let vital = lacks(&role_plan::VITAL);
+    if vital.len() == role_plan::VITAL.len() {
+        found.push(fatal(
+            format!("the role `{name}` cannot serve"),
+            format!(
+                "the agent needs {}, and it has none of them",
+                vital.join(", ")
+            ),
+            "give it the policy that docs/security.md shows",
+        ));
+        return;
+    }
+    let lacking = [vital, lacks(&role_plan::USEFUL)].concat();
+    if !lacking.is_empty() {
         found.push(warning(
-            "the machines may not reach AWS",
-            "no subnet gives them a public address",
-            "see that the subnets have a NAT gateway, or use public ones",
-        ));
-    }
-    if facts.security_group.is_none() && facts.vpc.is_none() {
-        found.push(fatal(
-            "there is no security group for the machines",
-            "one without inbound rules is needed, and the network's default lets its own members in",
-            "make one with `aws ec2 create-security-group`",
+            format!("the role `{name}` may not be enough"),
+            format!(
+                "it seems to lack {}, which the agent uses",
+                lacking.join(", ")
+            ),
+            "give it the policy that docs/security.md shows",
         ));
     }
 }
 
-fn instance_type(facts: &Facts, name: &str, spot: bool, found: &mut Vec<Finding>) {
-    let zones = facts.offered.get(name).filter(|zones| !zones.is_empty());
-    let (Some(kind), Some(zones)) = (facts.types.get(name), zones) else {
+/// What is wrong with the image that was asked for, and with the disk.
+fn image(request: &Request<'_>, facts: &Facts, found: &mut Vec<Finding>) {
+    let asked = &request.spec.ec2;
+    if let (Some(id), true) = (&asked.ami, facts.images.is_empty()) {
         found.push(fatal(
-            format!("`{name}` cannot be had in {}", facts.region),
+            format!(
+                "there is no image `{id}` that can be used in {}",
+                facts.region
+            ),
+            "it is of another region, is not shared with this account, or is not ready",
+            format!("see `aws ec2 describe-images --image-ids {id}`; name another with `--ami`"),
+        ));
+    }
+    let images = facts.images.values();
+    let largest = images.max_by_key(|image| image.own_gib);
+    if let (Some(gib), Some(image)) = (asked.volume_gib, largest)
+        && gib < image.own_gib
+    {
+        found.push(fatal(
+            format!("{gib} GiB are too little for image {}", image.id),
+            format!("it takes {} GiB", image.own_gib),
+            format!("give `--volume-size {}` or more", image.own_gib),
+        ));
+    }
+}
+
+fn instance_types(request: &Request<'_>, facts: &Facts, lane: &Lane, found: &mut Vec<Finding>) {
+    let named = kinds::named(lane);
+    let types = kinds::offered(lane, facts);
+    let list = |names: &[&str]| format!("`{}`", names.join("`, `"));
+    if types.is_empty() {
+        found.push(fatal(
+            format!("{} cannot be had in {}", list(&named), facts.region),
             "the region does not offer it in any zone",
             "name another `--instance-type` or `--region`",
         ));
         return;
-    };
-    let image = kind
-        .architectures
-        .iter()
-        .any(|a| facts.images.contains_key(a));
-    if !image {
-        let have: Vec<&str> = facts.images.keys().map(String::as_str).collect();
-        found.push(fatal(
-            format!("there is no image for `{name}`"),
-            format!(
-                "it runs {}, and there are images for {}",
-                kind.architectures.join(", "),
-                if have.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    have.join(", ")
-                }
-            ),
-            "name a type of another family",
+    }
+    for name in named.iter().filter(|name| !types.contains(name)) {
+        found.push(warning(
+            format!("`{name}` is left out"),
+            format!("{} does not offer it in any zone", facts.region),
+            "leave it out of `--instance-type`, or name another `--region`",
         ));
     }
-    let mismatched = kind
-        .architectures
-        .iter()
-        .filter_map(|a| Some((a, facts.images.get(a)?)))
-        .find(|(architecture, image)| **architecture != image.architecture);
-    if let Some((architecture, image)) = mismatched {
-        found.push(fatal(
-            format!("image {} does not run on `{name}`", image.id),
-            format!(
-                "it is for {}, and the type is {architecture}",
-                image.architecture
-            ),
-            "name the image of the type's architecture",
-        ));
+    match kinds::kinds(lane, facts) {
+        Err(PlanError::Architectures(which)) => found.push(fatal(
+            "the types of a lane do not run one image",
+            format!("they run different architectures: {which}"),
+            "name types of one family, or give each its own tasks in a parameter file",
+        )),
+        // That the image is not there is said once.
+        Err(_) if facts.images.is_empty() && request.spec.ec2.ami.is_some() => {}
+        Err(_) => found.push(no_image(request, facts, types[0])),
+        Ok(kinds) => {
+            let image = &facts.images[&kinds.architecture];
+            if image.architecture != kinds.architecture {
+                found.push(fatal(
+                    format!("image {} does not run on {}", image.id, list(&types)),
+                    format!(
+                        "it is for {}, and the type is {}",
+                        image.architecture, kinds.architecture
+                    ),
+                    "name the image of the type's architecture",
+                ));
+            }
+        }
     }
-    if spot && !kind.has_spot {
+    for name in types
+        .iter()
+        .filter(|name| lane.spot && !facts.types[**name].has_spot)
+    {
         found.push(fatal(
             format!("`{name}` cannot be had as spot capacity"),
             "AWS sells it on demand only",
             "leave out `--spot`, or name another type",
         ));
     }
-    let ours: BTreeSet<&str> = facts.subnets.iter().map(|s| s.zone.as_str()).collect();
-    let shared = zones
+    if request.spec.on_complete == OnComplete::Hibernate {
+        hibernation(request, facts, &types, found);
+    }
+    zones(request, facts, lane, &types, found);
+}
+
+/// A machine that is to sleep must be able to, and have room for its memory on its disk.
+fn hibernation(request: &Request<'_>, facts: &Facts, types: &[&str], found: &mut Vec<Finding>) {
+    for name in types {
+        if !facts.types[*name].hibernates {
+            found.push(fatal(
+                format!("`{name}` cannot hibernate"),
+                "AWS offers it for some types only",
+                "name another `--instance-type`, or launch with `--on-complete stop`",
+            ));
+        }
+        let memory = memory_gib(facts, name);
+        let own = facts.images.values().map(|image| image.own_gib).max();
+        let least = own.unwrap_or_default() + memory;
+        if request.spec.ec2.volume_gib.is_some_and(|gib| gib < least) {
+            found.push(fatal(
+                format!("the disk is too small for `{name}` to hibernate"),
+                format!("its memory of {memory} GiB goes onto the disk, beside the image"),
+                format!("give `--volume-size {least}` or more, or leave it out"),
+            ));
+        }
+    }
+}
+
+fn no_image(request: &Request<'_>, facts: &Facts, name: &str) -> Finding {
+    let have: Vec<&str> = facts.images.keys().map(String::as_str).collect();
+    let have = match have.is_empty() {
+        true => "nothing".to_owned(),
+        false => have.join(", "),
+    };
+    fatal(
+        format!("there is no image for `{name}`"),
+        format!(
+            "it runs {}, and there are images for {have}",
+            facts.types[name].architectures.join(", ")
+        ),
+        match request.spec.ec2.ami {
+            Some(_) => "name a type that runs the image of `--ami`, or leave the image out",
+            None => "name a type of another family",
+        },
+    )
+}
+
+fn zones(
+    request: &Request<'_>,
+    facts: &Facts,
+    lane: &Lane,
+    types: &[&str],
+    found: &mut Vec<Finding>,
+) {
+    let usable = network::usable(facts, &request.spec.ec2);
+    let ours: BTreeSet<&str> = usable.iter().map(|s| s.zone.as_str()).collect();
+    let zones: BTreeSet<&str> = types
         .iter()
-        .filter(|zone| ours.contains(zone.as_str()))
-        .count();
-    let list = zones
-        .iter()
+        .flat_map(|name| &facts.offered[*name])
         .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+        .collect();
+    let shared = zones.intersection(&ours).count();
+    let names = types.join("`, `");
+    let list = zones.into_iter().collect::<Vec<_>>().join(", ");
     if shared == 0 && !ours.is_empty() {
         found.push(fatal(
-            format!("no subnet is where `{name}` is"),
+            format!("no subnet is where `{names}` is"),
             format!("it is offered in {list}"),
             "make a subnet in one of these zones, or name another type",
         ));
-    } else if shared == 1 && spot {
+    } else if shared == 1 && lane.spot {
         found.push(warning(
-            format!("`{name}` comes from one zone only"),
+            format!("`{names}` comes from one zone only"),
             format!("it is offered in {list}; spot capacity of one zone is lost together"),
             "name a type that more zones offer",
         ));
     }
 }
 
+/// How many machines of a lane are on demand, and how many are spot capacity.
+fn parts(request: &Request<'_>, lane: &Lane, machines: u32) -> [(bool, u32); 2] {
+    let on_demand = match lane.spot {
+        true => request.spec.ec2.on_demand_base.min(machines),
+        false => machines,
+    };
+    [(false, on_demand), (true, machines - on_demand)]
+}
+
 fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<Finding>) {
     let mut wanted: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut smallest: BTreeMap<&str, u64> = BTreeMap::new();
     let mut addresses: u64 = 0;
     for (lane, machines) in lanes.iter().zip(machines_of(request.spec, lanes)) {
         addresses += u64::from(machines);
-        let name = type_of(lane);
-        if let (Some(quota), Some(kind)) = (quota_of(name, lane.spot), facts.types.get(name)) {
-            *wanted.entry(quota).or_default() += u64::from(machines) * u64::from(kind.vcpus);
+        for (spot, machines) in parts(request, lane, machines) {
+            if machines == 0 {
+                continue;
+            }
+            for (quota, vcpus) in kinds::largest(lane, facts, |name| quota_of(name, spot)) {
+                *wanted.entry(quota).or_default() += u64::from(machines) * u64::from(vcpus);
+            }
+            for name in kinds::offered(lane, facts) {
+                if let Some((code, _)) = quota_of(name, spot) {
+                    let vcpus = u64::from(facts.types[name].vcpus);
+                    let least = smallest.entry(code).or_insert(vcpus);
+                    *least = vcpus.min(*least);
+                }
+            }
         }
     }
     for ((code, name), wanted) in wanted {
@@ -251,11 +416,6 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
         if wanted <= left {
             continue;
         }
-        let smallest = lanes
-            .iter()
-            .filter(|l| quota_of(type_of(l), l.spot).is_some_and(|q| q.0 == code))
-            .filter_map(|l| Some(u64::from(facts.types.get(type_of(l))?.vcpus)))
-            .min();
         let why = format!(
             "{wanted} vCPUs are wanted and {left} are left of {} (`{name}`)",
             quota.limit
@@ -265,17 +425,14 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
             wanted + u64::from(quota.used)
         );
         // A group starts what it can and tries for the rest.
-        found.push(match smallest.is_some_and(|one| one <= left) {
+        found.push(match smallest.get(code).is_some_and(|one| *one <= left) {
             true => warning("not all machines can run at once", why, fix),
             false => fatal("no machine can be started", why, fix),
         });
     }
-    let free: u64 = facts
-        .subnets
-        .iter()
-        .map(|s| u64::from(s.free_addresses))
-        .sum();
-    if free < addresses && !facts.subnets.is_empty() {
+    let subnets = network::usable(facts, &request.spec.ec2);
+    let free: u64 = subnets.iter().map(|s| u64::from(s.free_addresses)).sum();
+    if free < addresses && !subnets.is_empty() {
         found.push(warning(
             "not all machines can run at once",
             format!("{addresses} addresses are wanted and the subnets have {free} left"),
@@ -285,10 +442,12 @@ fn quotas(request: &Request<'_>, facts: &Facts, lanes: &[Lane], found: &mut Vec<
 }
 
 fn grants(facts: &Facts, found: &mut Vec<Finding>) {
-    let needed = CALLER_ACTIONS.iter().chain(match facts.has_role {
-        true => &[][..],
-        false => &ROLE_ACTIONS[..],
-    });
+    let needed = CALLER_ACTIONS
+        .iter()
+        .chain(match facts.has_role || facts.given_role.is_some() {
+            true => &[][..],
+            false => &ROLE_ACTIONS[..],
+        });
     let lacking: Vec<&str> = needed
         .copied()
         .filter(|action| facts.denied.iter().any(|denied| denied == action))

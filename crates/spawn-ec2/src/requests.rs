@@ -11,6 +11,7 @@ use spawn_aws::services::ec2::{
     TemplateReference,
 };
 
+use spawn_core::moment::UnixMicros;
 use spawn_node::config::AtEnd;
 
 use crate::names;
@@ -35,19 +36,20 @@ pub(crate) fn template(plan: &LaunchPlan, lane: &LanePlan) -> LaunchData {
             .and_then(|standing| (standing.at_end == AtEnd::Hibernate).then_some(true)),
         iam_instance_profile: Some(InstanceProfile {
             arn: None,
-            name: Some(plan.role.name.clone()),
+            name: Some(plan.role.profile.clone()),
         }),
         block_devices: vec![BlockDevice {
             device_name: lane.root_device.clone(),
             ebs: Some(EbsVolume {
                 volume_size: Some(lane.disk_gib),
-                volume_type: Some("gp3".to_owned()),
+                volume_type: lane.disk_type.clone().or_else(|| Some("gp3".to_owned())),
+                iops: lane.disk_iops,
+                throughput: lane.disk_throughput,
                 encrypted: Some(true),
                 delete_on_termination: Some(true),
-                ..EbsVolume::default()
             }),
         }],
-        security_group_ids: vec![lane.security_group.clone()],
+        security_group_ids: lane.security_groups.clone(),
         metadata_options: Some(MetadataOptions::version_2(HOP_LIMIT, false)),
         tags: ["instance", "volume"]
             .map(|kind| TagSpecification::new(kind, &lane.tags))
@@ -67,7 +69,7 @@ pub(crate) fn group(lane: &LanePlan) -> CreateGroup {
         mixed_instances_policy: Some(MixedInstancesPolicy {
             launch_template: MixedTemplate {
                 launch_template_specification: TemplateReference {
-                    launch_template_name: Some(lane.name.clone()),
+                    launch_template_name: Some(lane.template().to_owned()),
                     version: Some("1".to_owned()),
                     launch_template_id: None,
                 },
@@ -99,10 +101,11 @@ pub(crate) fn group(lane: &LanePlan) -> CreateGroup {
 fn distribution(lane: &LanePlan) -> Distribution {
     if lane.spot {
         Distribution {
-            on_demand_base_capacity: 0,
+            on_demand_base_capacity: lane.on_demand_base,
             on_demand_percentage_above_base_capacity: 0,
             spot_allocation_strategy: Some("price-capacity-optimized".to_owned()),
-            on_demand_allocation_strategy: None,
+            // The order of the types; what is on demand of a spot lane keeps it too.
+            on_demand_allocation_strategy: Some("prioritized".to_owned()),
             spot_max_price: lane.spot_max_price.map(|usd| usd.to_string()),
         }
     } else {
@@ -124,6 +127,18 @@ pub(crate) fn backstop(lane: &LanePlan) -> ScheduledAction {
         min_size: Some(0),
         max_size: Some(0),
         desired_capacity: Some(0),
+    }
+}
+
+/// What gives a group room that stands in for another.
+pub(crate) fn raise_later(twin: &LanePlan, at: UnixMicros) -> ScheduledAction {
+    ScheduledAction {
+        auto_scaling_group_name: twin.name.clone(),
+        scheduled_action_name: names::raise(&twin.name),
+        start_time: time(at),
+        min_size: Some(0),
+        max_size: Some(twin.machines),
+        desired_capacity: Some(twin.machines),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::plan::RolePlan;
 /// Has the role, its policies, its profile, and the one in the other. Reads first; of a role that is
 /// whole nothing is changed.
 pub(crate) fn ensure(client: &Client, role: &RolePlan) -> Result<(), LaunchError> {
+    if role.is_given {
+        return Ok(());
+    }
     let name = role.name.as_str();
     let tags = [Tag::new("spawn:tool", "spawn")];
     let there = match iam::get_role(client, name)? {
@@ -39,6 +42,12 @@ pub(crate) fn ensure(client: &Client, role: &RolePlan) -> Result<(), LaunchError
         let there = iam::get_role_policy(client, name, policy)?;
         if !there.is_some_and(|there| is_same_json(&there, document)) {
             iam::put_role_policy(client, name, policy, document)?;
+        }
+    }
+    if !role.managed.is_empty() {
+        let there = iam::list_attached_role_policies(client, name)?;
+        for policy in role.managed.iter().filter(|policy| !there.contains(policy)) {
+            iam::attach_role_policy(client, name, policy)?;
         }
     }
     let profile = match iam::get_instance_profile(client, name)? {
@@ -96,6 +105,12 @@ pub(crate) fn is_whole(client: &Client, role: &RolePlan) -> Result<bool, AwsErro
             return Ok(false);
         }
     }
+    if !role.managed.is_empty() {
+        let there = iam::list_attached_role_policies(client, name)?;
+        if !role.managed.iter().all(|policy| there.contains(policy)) {
+            return Ok(false);
+        }
+    }
     let profile = iam::get_instance_profile(client, name)?;
     Ok(profile.is_some_and(|p| p.roles.iter().any(|r| r.role_name == name)))
 }
@@ -105,7 +120,11 @@ pub(crate) fn remove(client: &Client, name: &str) -> Result<(), AwsError> {
     let policies = [
         names::AGENT_POLICY,
         names::TASK_POLICY,
+        names::CUSTOM_POLICY,
         names::STANDING_POLICY,
     ];
+    for policy in iam::list_attached_role_policies(client, name)? {
+        iam::detach_role_policy(client, name, &policy)?;
+    }
     iam::delete_role_and_profile(client, name, name, &policies)
 }

@@ -109,7 +109,11 @@ pub fn look(
     if dynamodb::describe_table(client, names::TABLE)?.is_none() {
         missing.push(Missing::Table);
     }
-    if let (None, Some(vpc)) = (&facts.security_group, &facts.vpc) {
+    if let (None, Some(vpc), []) = (
+        &facts.security_group,
+        &facts.vpc,
+        &facts.security_groups[..],
+    ) {
         missing.push(Missing::Firewall(vpc.clone()));
     }
     for program in programs {

@@ -18,7 +18,7 @@ use spawn_spec::OnComplete;
 use crate::launch::LaunchError;
 use crate::names;
 use crate::plan::{LanePlan, LaunchPlan};
-use crate::policy_documents::{self, Place};
+use crate::policy_documents::Place;
 
 /// What a lane's machines do at their end, and what ends them at the TTL; nothing where they go with
 /// their tasks.
@@ -117,20 +117,6 @@ pub fn machine_grants(place: Place<'_>) -> Value {
             }
         ]
     })
-}
-
-/// Gives a role what its machines need beside, if they outlive their tasks.
-pub fn extend_role(
-    on_complete: OnComplete,
-    place: Place<'_>,
-    (name, mut policies): (String, Vec<(String, String)>),
-) -> (String, Vec<(String, String)>) {
-    if on_complete == OnComplete::Terminate {
-        return (name, policies);
-    }
-    let grants = machine_grants(place).to_string();
-    policies.push((names::STANDING_POLICY.to_owned(), grants));
-    (policy_documents::name_of(place, &policies), policies)
 }
 
 /// Has the scheduler's role, one in a region.

@@ -16,7 +16,7 @@ use spawn_ec2::journal::Journal;
 use spawn_ec2::launch::launch;
 use spawn_ec2::plan::{Request, plan};
 use spawn_ec2::preflight::preflight;
-use spawn_ec2::{cleanup, firewall, gather, names};
+use spawn_ec2::{cleanup, firewall, gather, names, setup};
 use spawn_spec::LaunchSpec;
 use spawn_testkit::MemoryLedger;
 
@@ -101,7 +101,11 @@ fn a_launch_is_gathered_planned_carried_out_and_cleaned_up() {
     let group = firewall::ensure(&client, &vpcs[0].vpc_id).unwrap();
     assert_eq!(firewall::ensure(&client, &vpcs[0].vpc_id).unwrap(), group);
 
-    let facts = gather::gather(&client, &spec).unwrap();
+    let mut ledger = MemoryLedger::new();
+    let mut facts = gather::gather(&client, &spec).unwrap();
+    let missing = setup::look(&client, &facts, &[]).unwrap();
+    setup::make(&client, &mut ledger, &mut facts, &missing).unwrap();
+    assert!(gather::gather(&client, &spec).unwrap().has_bucket);
     let id: ArrayId = "array-20260127-abc123".parse().unwrap();
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -126,7 +130,6 @@ fn a_launch_is_gathered_planned_carried_out_and_cleaned_up() {
 
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("journal");
-    let mut ledger = MemoryLedger::new();
     let mut journal = Journal::begin(&path, &plan).unwrap();
     launch(&client, &mut ledger, &mut journal, b"bundle").unwrap();
     assert!(journal.is_complete());

@@ -39,6 +39,10 @@ fn spec(lanes: usize) -> LaunchSpec {
         "ttl_ms": HOUR_MS,
         "instance_type": "c7i.large",
         "iam_policies": ["s3:FullAccess"],
+        "ec2": {
+            "policy_document": "{\"Version\":\"2012-10-17\",\"Statement\":[]}",
+            "managed_policies": ["AmazonSSMManagedInstanceCore"],
+        },
         "tags": { "owner": "ana" },
         "lanes": if lanes == 1 { vec![] } else { (0..lanes).map(lane).collect() },
     });
@@ -56,11 +60,14 @@ fn facts(is_set_up: bool) -> Facts {
         architecture: architecture.to_owned(),
         root_device: "/dev/xvda".to_owned(),
         disk_gib: 8,
+        own_gib: 8,
     };
     let kind = |architecture: &str| TypeFacts {
         vcpus: 2,
         architectures: vec![architecture.to_owned()],
         has_spot: true,
+        memory_mib: 4096,
+        hibernates: true,
     };
     let zones = ["eu-west-1a", "eu-west-1b"].map(str::to_owned);
     Facts {
@@ -72,6 +79,7 @@ fn facts(is_set_up: bool) -> Facts {
             .iter()
             .map(|zone| SubnetFacts {
                 id: format!("subnet-{zone}"),
+                vpc: "vpc-1".to_owned(),
                 zone: zone.clone(),
                 free_addresses: 100,
                 is_public: true,
@@ -183,7 +191,7 @@ impl World {
         let state = self.cloud.state();
         assert!(state.groups.is_empty() && state.templates.is_empty());
         assert!(state.roles.is_empty() && state.profiles.is_empty());
-        assert!(state.policies.is_empty());
+        assert!(state.policies.is_empty() && state.attached.is_empty());
     }
 }
 
@@ -486,7 +494,7 @@ fn a_role_that_was_cleaned_up_in_between_is_made_again() {
     }
     world.resume().unwrap();
     world.assert_launched(&plan);
-    assert_eq!(world.cloud.state().policies.len(), 2);
+    assert_eq!(world.cloud.state().policies.len(), 3);
     assert!(plan.steps().contains(&Step::Role));
 }
 

@@ -25,6 +25,9 @@ pub struct NodeConfig {
     /// Everything that was made for the array and goes with it, this machine's own group first.
     #[serde(default)]
     pub made: Vec<Made>,
+    /// Machines that were asked for in its lane, if others stand in for those that do not come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
     /// The machine is in no group, and outlives its tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<Standing>,
@@ -52,6 +55,10 @@ pub struct Made {
     pub group: String,
     /// The launch template's name.
     pub template: String,
+    /// The action that gives it room later, where it stands in for machines that another group
+    /// could not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raise: Option<String>,
 }
 
 /// A machine that is in no group.

@@ -7,7 +7,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use spawn_aws::client::{AwsError, Client, ErrorKind};
 use spawn_aws::imds::Imds;
-use spawn_aws::services::{autoscaling, ec2};
+use spawn_aws::services::autoscaling::{self, Group};
+use spawn_aws::services::ec2;
 use spawn_core::moment::UnixMicros;
 use spawn_ports::machine::{Leave, Machine, MachineError, Outlook};
 
@@ -86,13 +87,37 @@ impl Ec2Machine {
 
     /// Whether the group has let go of this instance or is about to.
     fn is_on_its_way(&self) -> Result<bool, AwsError> {
-        let Some(own) = self.made.first() else {
+        if self.made.is_empty() {
             return Ok(false);
-        };
-        let groups = autoscaling::describe_groups(&self.client, &[&own.group])?;
+        }
+        let groups = self.groups()?;
         let mut instances = groups.iter().flat_map(|group| &group.instances);
         let own = instances.find(|instance| instance.instance_id == self.instance);
         Ok(own.is_none_or(|instance| instance.lifecycle_state.starts_with("Terminat")))
+    }
+
+    fn groups(&self) -> Result<Vec<Group>, AwsError> {
+        let names: Vec<&str> = self.made.iter().map(|made| made.group.as_str()).collect();
+        match autoscaling::describe_groups(&self.client, &names) {
+            Err(e) if is_absent(&e) => Ok(Vec::new()),
+            groups => groups,
+        }
+    }
+
+    /// Everything that was made, what this machine itself is in at the end: with that it goes.
+    fn own_last(&self) -> Result<Vec<Made>, AwsError> {
+        let mut made: Vec<Made> = self.made.iter().rev().cloned().collect();
+        // Where groups share a template, its user data does not tell them apart.
+        if made.iter().any(|made| made.raise.is_some()) {
+            let groups = self.groups()?;
+            let has = |group: &Group| {
+                let mut instances = group.instances.iter();
+                instances.any(|instance| instance.instance_id == self.instance)
+            };
+            let own = groups.iter().find(|group| has(group));
+            made.sort_by_key(|made| own.is_some_and(|g| g.auto_scaling_group_name == made.group));
+        }
+        Ok(made)
     }
 
     fn remove(&self, made: &Made) -> Result<(), AwsError> {
@@ -101,7 +126,11 @@ impl Ec2Machine {
             _ => {}
         }
         // The group goes last: as long as it is there, others see that something is left to do.
-        ec2::delete_launch_template(&self.client, &made.template)?;
+        match ec2::delete_launch_template(&self.client, &made.template) {
+            // What is gone has no tags, and without them nobody is allowed to remove it.
+            Err(e) if e.kind != ErrorKind::Denied => return Err(e),
+            _ => {}
+        }
         for round in 1.. {
             match autoscaling::delete_group(&self.client, &made.group, true) {
                 Ok(_) => return Ok(()),
@@ -187,9 +216,24 @@ impl Machine for Ec2Machine {
         Ok(())
     }
 
+    fn needs_no_fallback(&mut self) -> Result<(), MachineError> {
+        for made in &self.made {
+            let Some(raise) = &made.raise else { continue };
+            match autoscaling::delete_scheduled_action(&self.client, &made.group, raise) {
+                Err(e) if !is_absent(&e) => {
+                    return Err(failed(format!("cannot cancel the action {raise}"))(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn array_has_ended(&mut self) -> Result<(), MachineError> {
-        // One's own group last: with it goes this machine.
-        for made in self.made.iter().rev() {
+        let all = self
+            .own_last()
+            .map_err(failed("cannot look at the groups".to_owned()))?;
+        for made in &all {
             self.remove(made)
                 .map_err(failed(format!("cannot remove the group {}", made.group)))?;
         }

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use spawn_aws::client::{AwsError, Client, Config, HttpTransport, SystemClock};
+use spawn_aws::client::{AwsError, Client, Config, HttpTransport, Patience, SystemClock};
 use spawn_aws::environment::Environment;
 use spawn_aws::imds::{Imds, ImdsError};
 use spawn_aws::services::s3::Bucket;
 use spawn_core::moment::UnixMicros;
-use spawn_dynamo::{DynamoLedger, DynamoOptions};
+use spawn_dynamo::{DynamoLedger, DynamoOptions, Retries};
 use spawn_local::submission::Submission;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::Isolation;
@@ -139,12 +139,24 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
         doing: "raise the limit of open files",
         source: e.into(),
     })?;
+    // The worker bears outages itself, and looks for notices in between: no call may take long.
+    let brief = Patience {
+        attempts: 3,
+        attempt: Duration::from_secs(5),
+        call: Duration::from_secs(10),
+        longest: Duration::from_secs(4),
+        ..Patience::default()
+    };
     let mut ledger = DynamoLedger::new(
-        AwsDynamo(client.clone()),
+        AwsDynamo(client.with_patience(brief)),
         DynamoOptions {
             table: config.table.clone(),
             lease_millis: config.lease_ms,
-            ..DynamoOptions::default()
+            retries: Retries {
+                attempts: 4,
+                longest_millis: 2_000,
+                ..Retries::default()
+            },
         },
     );
     let mut objects = S3Objects::new(
@@ -324,6 +336,7 @@ fn settings(
         ask_every: Duration::from_millis(config.ask_ms),
         cancel_notice: CANCEL_NOTICE,
         max_failures,
+        wanted: config.wanted,
         log: places.log(run.name),
     }
 }

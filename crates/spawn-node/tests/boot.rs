@@ -35,10 +35,12 @@ fn boot() -> Boot {
             made: vec![Made {
                 group: "it's a $group `id`".to_owned(),
                 template: "template".to_owned(),
+                raise: None,
             }],
             bundle: "/opt/spawn/bundle".into(),
             bundle_sha256: sha256(&b"bundle"[..]).unwrap(),
             dir: "/var/lib/spawn".into(),
+            wanted: None,
             standing: None,
             lease_ms: 90_000,
             look_ms: 5_000,

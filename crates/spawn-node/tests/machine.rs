@@ -28,6 +28,7 @@ fn machine(scaling: &Server, metadata: &Server) -> Ec2Machine {
     let made = ["own", "twin"].map(|name| Made {
         group: name.to_owned(),
         template: format!("{name}-template"),
+        raise: (name == "twin").then(|| "twin-raise".to_owned()),
     });
     Ec2Machine::new(imds, Client::new(config), "i-1".to_owned(), made.into())
 }
@@ -158,4 +159,89 @@ fn all_that_was_made_goes_once_and_again() {
     machine(&scaling, &metadata.server)
         .array_has_ended()
         .unwrap();
+}
+
+#[test]
+fn a_template_that_another_removed_does_not_keep_the_group() {
+    let world = World::new();
+    let metadata = world.instance("i-1");
+    // Grants by tag say nothing of what is not there.
+    let scaling = Server::start(|request| {
+        match request.form("Action").as_deref() {
+        Some("DeleteLaunchTemplate") => (
+            403,
+            "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors><RequestID>r</RequestID></Response>".to_owned(),
+        ),
+        _ => yes(request),
+    }
+    });
+    machine(&scaling, &metadata.server)
+        .array_has_ended()
+        .unwrap();
+    let asked = scaling.actions("AutoScalingGroupName");
+    let deleted = asked
+        .iter()
+        .filter(|(action, _)| action == "DeleteAutoScalingGroup");
+    assert_eq!(deleted.count(), 2);
+}
+
+#[test]
+fn what_would_stand_in_is_cancelled_once_and_again() {
+    let world = World::new();
+    let metadata = world.instance("i-1");
+    let scaling = Server::start(yes);
+    let mut first = machine(&scaling, &metadata.server);
+    first.needs_no_fallback().unwrap();
+    let asked = scaling.actions("ScheduledActionName");
+    assert_eq!(
+        asked,
+        [(
+            "DeleteScheduledAction".to_owned(),
+            Some("twin-raise".to_owned())
+        )]
+    );
+    let gone =
+        Server::start(|_| refusal(400, "ValidationError", "Scheduled action name not found"));
+    machine(&gone, &metadata.server)
+        .needs_no_fallback()
+        .unwrap();
+    let denied = Server::start(|_| refusal(403, "AccessDenied", "no"));
+    machine(&denied, &metadata.server)
+        .needs_no_fallback()
+        .unwrap_err();
+}
+
+#[test]
+fn a_machine_of_the_other_group_removes_its_own_group_last() {
+    let world = World::new();
+    let metadata = world.instance("i-1");
+    let scaling = Server::start(|request| match request.form("Action").as_deref() {
+        Some("DescribeAutoScalingGroups") => {
+            let group = |name: &str, machines: &str| {
+                format!(
+                    "<member><AutoScalingGroupName>{name}</AutoScalingGroupName><Instances>{machines}</Instances></member>"
+                )
+            };
+            let own = "<member><InstanceId>i-1</InstanceId></member>";
+            let all = [group("own", ""), group("twin", own)].concat();
+            (
+                200,
+                format!(
+                    "<R><DescribeAutoScalingGroupsResult><AutoScalingGroups>{all}</AutoScalingGroups></DescribeAutoScalingGroupsResult></R>"
+                ),
+            )
+        }
+        Some("DeleteLaunchTemplate") => (200, "<A><requestId>r</requestId></A>".to_owned()),
+        _ => yes(request),
+    });
+    machine(&scaling, &metadata.server)
+        .array_has_ended()
+        .unwrap();
+    let asked = scaling.actions("AutoScalingGroupName");
+    let deleted: Vec<_> = asked
+        .iter()
+        .filter(|(action, _)| action == "DeleteAutoScalingGroup")
+        .map(|(_, group)| group.as_deref().unwrap())
+        .collect();
+    assert_eq!(deleted, ["own", "twin"]);
 }

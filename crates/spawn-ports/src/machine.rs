@@ -44,6 +44,10 @@ pub trait Machine {
     /// Takes the machine out of its group. The machine may end at any moment from then on.
     fn leave(&mut self, how: Leave) -> Result<(), MachineError>;
 
+    /// The machines that were asked for are there, or nothing is left for more of them: those that
+    /// would be started in their stead are not any more. Idempotent, and said again and again.
+    fn needs_no_fallback(&mut self) -> Result<(), MachineError>;
+
     /// Every task of the array has its outcome: what was made for the array is removed. Idempotent;
     /// any worker may be the one that sees it.
     fn array_has_ended(&mut self) -> Result<(), MachineError>;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spawn_core::array_id::ArrayId;
-use spawn_core::crew::{Idle, when_idle};
+use spawn_core::crew::{Idle, is_fallback_needed, when_idle};
 use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
@@ -18,7 +18,9 @@ use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
 use spawn_local::wire::frames::{self, Inbox};
-use spawn_ports::ledger::{AgentId, ArrayRecord, Commit, Ledger, LedgerError, NewAgent};
+use spawn_ports::ledger::{
+    AgentId, AgentRecord, ArrayRecord, Commit, Ledger, LedgerError, NewAgent,
+};
 use spawn_ports::machine::{Leave, Machine, MachineError, Outlook};
 use spawn_ports::objects::Objects;
 
@@ -43,6 +45,8 @@ pub struct Settings {
     pub cancel_notice: Duration,
     /// How many tasks may fail before nothing more is started.
     pub max_failures: Option<MaxFailures>,
+    /// How many workers were asked for in its lane, if others stand in for those that do not come.
+    pub wanted: Option<u32>,
     /// The agent's log.
     pub log: PathBuf,
 }
@@ -132,6 +136,8 @@ pub struct Worker<'a> {
     leaving: Option<Leave>,
     /// The agent was told that nothing is left.
     retired: bool,
+    /// No others need stand in for workers of this lane any more, and that is arranged.
+    is_complete: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -187,6 +193,7 @@ impl<'a> Worker<'a> {
             shown: None,
             leaving: None,
             retired: false,
+            is_complete: false,
             settings,
         })
     }
@@ -565,10 +572,25 @@ impl<'a> Worker<'a> {
                 self.ledger.end_agent(gone, (self.now)())?;
             }
         }
+        self.see_to_fallback(&record, &serving);
         self.show();
         self.halt_if_too_many_failed()?;
         self.carrier.carry(self.objects, None)?;
         Ok(())
+    }
+
+    /// Once enough workers serve, or no task waits, none need stand in for those that did not come.
+    fn see_to_fallback(&mut self, record: &ArrayRecord, serving: &[AgentRecord]) {
+        let Some(wanted) = self.settings.wanted.filter(|_| !self.is_complete) else {
+            return;
+        };
+        let lane = self.settings.enrolment.lane;
+        let counts = record.lanes.get(lane as usize).copied().unwrap_or_default();
+        let of_lane = serving.iter().filter(|agent| agent.enrolled.lane == lane);
+        if !is_fallback_needed(counts.pending, of_lane.count() as u64, wanted.into()) {
+            // If it cannot be arranged now, the next heartbeat tries again; others may, too.
+            self.is_complete = self.machine.needs_no_fallback().is_ok();
+        }
     }
 
     /// Lets people see what runs. That they cannot is no trouble of the task's.

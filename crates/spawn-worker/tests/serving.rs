@@ -348,3 +348,34 @@ fn too_many_failures_halt_the_array() {
     assert_eq!(record.counts.failed, 2);
     assert_eq!(group.marks(), ["began", "began"]);
 }
+
+#[test]
+fn nobody_need_stand_in_once_enough_serve_or_nothing_waits() {
+    for (wanted, tasks, said) in [
+        (Some(1), 3, 1), // as many as were asked for
+        (Some(2), 1, 1), // nothing waits
+        (Some(2), 3, 0), // one is missing, and tasks wait
+        (None, 3, 0),    // nobody would stand in
+    ] {
+        let script = "echo began >> $MARKS; until [ -e $MARKS.go ]; do sleep 0.05; done";
+        let mut group = Group::new(tasks, Budgets::default(), script);
+        group.wanted = wanted;
+        let machine = FakeMachine::new();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| group.serve(0, &machine).unwrap());
+            let mut ledger = group.ledger.clone();
+            let mut beat = || ledger.agents(&group.array, 9).unwrap()[0].last_update;
+            until("it runs", || !group.marks().is_empty());
+            // Two heartbeats later it has been seen so.
+            for _ in 0..2 {
+                let before = beat();
+                until("a heartbeat", || beat() != before);
+            }
+            // Those at the end see it otherwise.
+            let told = *machine.completed.lock().unwrap();
+            std::fs::write(group.dir.path().join("marks.go"), "").unwrap();
+            assert_eq!(worker.join().unwrap(), End::Retired);
+            assert_eq!(told, said, "{wanted:?} of {tasks}");
+        });
+    }
+}

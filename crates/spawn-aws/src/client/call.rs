@@ -319,7 +319,7 @@ impl Client {
         let credentials = self
             .0
             .credentials
-            .get()
+            .get(self.aws_now())
             .map_err(|e| call.error(ErrorKind::Credentials, e.to_string()))?;
         if endpoint.is_aws() && credentials.access_key_id.starts_with(EMBEDDED_KEY_PREFIX) {
             return Err(call.error(

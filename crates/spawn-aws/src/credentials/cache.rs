@@ -1,7 +1,7 @@
 //! Keeps credentials until they near their end. One caller renews; the others wait for it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::client::Clock;
 use crate::credentials::{Credentials, CredentialsError, CredentialsProvider};
@@ -34,10 +34,9 @@ impl CachedCredentials {
         }
     }
 
-    /// The kept credentials, or new ones.
-    pub(crate) fn get(&self) -> Result<Credentials, CredentialsError> {
+    /// The kept credentials, or new ones; `now` is AWS's time, since a machine's own may be far off.
+    pub(crate) fn get(&self, now: SystemTime) -> Result<Credentials, CredentialsError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.wall();
         let left = |c: &Credentials| match c.expires {
             Some(expires) => expires.duration_since(now).unwrap_or_default(),
             None => Duration::MAX,
@@ -119,7 +118,7 @@ mod tests {
             None,
         ]));
         let cache = CachedCredentials::new(Arc::new(source), Arc::clone(&clock) as _);
-        let id = || cache.get().map(|c| c.access_key_id);
+        let id = || cache.get(clock.wall()).map(|c| c.access_key_id);
         assert_eq!(id().unwrap(), "a");
         clock.pass(Duration::from_secs(54 * 60));
         assert_eq!(id().unwrap(), "a", "the source is not asked yet");
@@ -131,5 +130,18 @@ mod tests {
         assert!(!cache.renew(), "no other came");
         clock.pass(Duration::from_secs(2 * 3600));
         assert!(id().is_err(), "what has ended is not handed out");
+    }
+
+    #[test]
+    fn a_clock_that_is_days_ahead_asks_no_more_often() {
+        let clock = Arc::new(FakeClock::at(UNIX_EPOCH + Duration::from_secs(9 * 86_400)));
+        // Asked a second time it would have nothing to give.
+        let source = Source(Mutex::new(vec![ending("a", 60)]));
+        let cache = CachedCredentials::new(Arc::new(source), Arc::clone(&clock) as _);
+        for seconds in [0, 60, 600] {
+            let now = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(cache.get(now).unwrap().access_key_id, "a");
+            clock.pass(2 * PAUSE);
+        }
     }
 }

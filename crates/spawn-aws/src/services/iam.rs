@@ -157,6 +157,81 @@ pub fn attach_role_policy(client: &Client, role: &str, policy_arn: &str) -> Resu
     done(client, "AttachRolePolicy", Safety::Repeatable, &request)
 }
 
+/// `GetPolicy`: whether there is a managed policy of this ARN.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn has_policy(client: &Client, policy_arn: &str) -> Result<bool, AwsError> {
+    #[derive(Deserialize)]
+    struct Answer {}
+    let request = json!({ "PolicyArn": policy_arn });
+    let answer = query_result_call::<Answer>(client, API, "GetPolicy", Safety::Read, &request);
+    absent_is_none(answer).map(|found| found.is_some())
+}
+
+/// `DetachRolePolicy`: of a managed policy; one that is not attached is fine.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn detach_role_policy(client: &Client, role: &str, policy_arn: &str) -> Result<(), AwsError> {
+    let request = json!({ "RoleName": role, "PolicyArn": policy_arn });
+    let operation = "DetachRolePolicy";
+    absent_is_none(done(client, operation, Safety::Repeatable, &request)).map(|_| ())
+}
+
+/// `ListAttachedRolePolicies`, all pages: the ARNs of the managed policies of a role; none of a role
+/// that is not there.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn list_attached_role_policies(client: &Client, role: &str) -> Result<Vec<String>, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Attached {
+        policy_arn: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default, deserialize_with = "items")]
+        attached_policies: Vec<Attached>,
+        #[serde(default)]
+        is_truncated: bool,
+        marker: Option<String>,
+    }
+    let operation = "ListAttachedRolePolicies";
+    let mut found = Vec::new();
+    let listed = pages(
+        |marker| {
+            let request = json!({ "RoleName": role, "Marker": marker });
+            let answer: Answer = query_result_call(client, API, operation, Safety::Read, &request)?;
+            found.extend(answer.attached_policies.into_iter().map(|p| p.policy_arn));
+            Ok(answer.marker.filter(|_| answer.is_truncated))
+        },
+        || repeated(&IAM, operation),
+    );
+    absent_is_none(listed)?;
+    Ok(found)
+}
+
+/// `ListInstanceProfilesForRole`, the first page: the names of the profiles that carry a role.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn list_profiles_of_role(client: &Client, role: &str) -> Result<Vec<String>, AwsError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        #[serde(default, deserialize_with = "items")]
+        instance_profiles: Vec<InstanceProfile>,
+    }
+    let request = json!({ "RoleName": role });
+    let operation = "ListInstanceProfilesForRole";
+    let answer: Answer = query_result_call(client, API, operation, Safety::Read, &request)?;
+    let profiles = answer.instance_profiles.into_iter();
+    Ok(profiles.map(|p| p.instance_profile_name).collect())
+}
+
 /// `CreateInstanceProfile`. [`ErrorKind::AlreadyExists`]: `EntityAlreadyExists`.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use spawn_ec2::desk::Desk;
 use spawn_ec2::journal::Journal;
 use spawn_ec2::launch::launch;
 use spawn_ec2::plan::{LaunchPlan, Request as Asked, plan};
-use spawn_ec2::{firewall, gather, names};
+use spawn_ec2::{firewall, gather, names, setup};
 use spawn_local::wall_clock;
 use spawn_local::wire::client::{Answer, ArrayStatus, Refusal, Request};
 use spawn_ports::ledger::{
@@ -66,7 +66,9 @@ pub fn now() -> UnixMicros {
 /// Makes and records everything that the plan says.
 fn carry_out(client: &Client, desk: &mut Desk, id: &ArrayId) -> LaunchPlan {
     let spec = two_lanes();
-    let facts = gather::gather(client, &spec).unwrap();
+    let mut facts = gather::gather(client, &spec).unwrap();
+    let missing = setup::look(client, &facts, &[]).unwrap();
+    setup::make(client, desk.ledger(), &mut facts, &missing).unwrap();
     let digest = Sha256::digest(b"bundle");
     let digest: String = digest.iter().map(|b| format!("{b:02x}")).collect();
     let user_data = vec!["#!/bin/sh\n".to_owned(); 2];

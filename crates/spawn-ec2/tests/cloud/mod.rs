@@ -3,7 +3,7 @@
 
 mod form;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -41,6 +41,8 @@ pub struct State {
     pub groups: BTreeMap<String, Group>,
     pub roles: BTreeMap<String, Fields>,
     pub policies: BTreeMap<(String, String), String>,
+    /// Roles and the managed policies that they have.
+    pub attached: BTreeSet<(String, String)>,
     /// Profiles with their roles.
     pub profiles: BTreeMap<String, Option<String>>,
     pub objects: BTreeMap<String, Vec<u8>>,
@@ -392,6 +394,25 @@ impl State {
                 let text = self.policies.get(&policy).ok_or_else(absent)?;
                 format!("<PolicyDocument>{}</PolicyDocument>", encoded(text))
             }
+            "AttachRolePolicy" => {
+                self.roles.get(&role).ok_or_else(absent)?;
+                self.attached.insert((role, f["PolicyArn"].clone()));
+                String::new()
+            }
+            "DetachRolePolicy" => {
+                let there = self.attached.remove(&(role, f["PolicyArn"].clone()));
+                there.then(String::new).ok_or_else(absent)?
+            }
+            "ListAttachedRolePolicies" => {
+                self.roles.get(&role).ok_or_else(absent)?;
+                let of_role = self.attached.iter().filter(|(of, _)| *of == role);
+                let members: String = of_role
+                    .map(|(_, arn)| format!("<member><PolicyArn>{arn}</PolicyArn></member>"))
+                    .collect();
+                format!(
+                    "<AttachedPolicies>{members}</AttachedPolicies><IsTruncated>false</IsTruncated>"
+                )
+            }
             "CreateInstanceProfile" => {
                 if self.profiles.contains_key(&profile) {
                     return Err(there());
@@ -424,6 +445,12 @@ impl State {
                 String::new()
             }
             "DeleteRole" => {
+                let has = |of: &String| *of == role;
+                if self.policies.keys().any(|(of, _)| has(of))
+                    || self.attached.iter().any(|(of, _)| has(of))
+                {
+                    return Err((409, "DeleteConflict", "it has policies".to_owned()));
+                }
                 self.roles.remove(&role).ok_or_else(absent)?;
                 String::new()
             }

@@ -125,10 +125,12 @@ impl Launched {
             made: vec![Made {
                 group: "group".to_owned(),
                 template: "template".to_owned(),
+                raise: None,
             }],
             bundle: self.world.dir.path().join("bundle"),
             bundle_sha256: self.bundle_sha256.clone(),
             dir: dir.to_owned(),
+            wanted: None,
             standing: None,
             lease_ms: 6_000,
             look_ms: 100,

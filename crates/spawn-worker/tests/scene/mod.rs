@@ -144,6 +144,8 @@ pub struct FakeMachine {
     pub outlook: Arc<Mutex<Outlook>>,
     pub left: Arc<Mutex<Option<Leave>>>,
     pub array_ended: Arc<Mutex<u32>>,
+    /// How often it was said that nobody need stand in.
+    pub completed: Arc<Mutex<u32>>,
     pub is_mute: bool,
 }
 
@@ -153,6 +155,7 @@ impl FakeMachine {
             outlook: Arc::new(Mutex::new(Outlook::Calm)),
             left: Arc::default(),
             array_ended: Arc::default(),
+            completed: Arc::default(),
             is_mute: false,
         }
     }
@@ -175,6 +178,11 @@ impl Machine for FakeMachine {
         Ok(())
     }
 
+    fn needs_no_fallback(&mut self) -> Result<(), MachineError> {
+        *self.completed.lock().unwrap() += 1;
+        Ok(())
+    }
+
     fn array_has_ended(&mut self) -> Result<(), MachineError> {
         *self.array_ended.lock().unwrap() += 1;
         Ok(())
@@ -192,6 +200,7 @@ pub struct Group {
     pub ttl_ms: u64,
     pub worker_ttl_ms: Option<u64>,
     pub max_failures: Option<MaxFailures>,
+    pub wanted: Option<u32>,
     script: String,
     total: u64,
 }
@@ -222,6 +231,7 @@ impl Group {
             ttl_ms: 3_600_000,
             worker_ttl_ms: None,
             max_failures: None,
+            wanted: None,
             array,
             dir,
             script: script.to_owned(),
@@ -272,6 +282,7 @@ impl Group {
             ask_every: Duration::from_millis(200),
             cancel_notice: Duration::from_secs(5),
             max_failures: self.max_failures,
+            wanted: self.wanted,
             log: self.log(slot),
         };
         let worker = Worker::start(

@@ -81,7 +81,9 @@ fn one(typed: &str, args: &Args, output: &Output) -> Result<Exit, CliError> {
     let journal = Journal::open(&path).ok();
     let role = journal
         .as_ref()
-        .map(|journal| journal.plan().role.name.clone());
+        .map(|journal| &journal.plan().role)
+        .filter(|role| !role.is_given)
+        .map(|role| role.name.clone());
     let roles: Vec<&str> = role.as_deref().into_iter().collect();
     let found = cleanup::find(&client, &id, &roles)?;
     let lines: Vec<String> = found.iter().map(ToString::to_string).collect();

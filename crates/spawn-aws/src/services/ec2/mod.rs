@@ -20,7 +20,10 @@ pub use launch_data::{
     BlockDevice, EbsVolume, InstanceProfile, LaunchData, MarketOptions, MetadataOptions,
     NetworkInterface, SpotOptions, TagSpecification,
 };
-pub use network::{Image, Subnet, Vpc, describe_images, describe_subnets, describe_vpcs};
+pub use network::{
+    Image, SecurityGroup, Subnet, Vpc, describe_images, describe_security_groups, describe_subnets,
+    describe_vpcs,
+};
 pub use templates::{
     LaunchTemplate, create_launch_template, delete_launch_template, describe_launch_templates,
 };

@@ -64,6 +64,70 @@ pub fn describe_vpcs(client: &Client, filters: &[Filter]) -> Result<Vec<Vpc>, Aw
     describe::<Vpcs>(client, "DescribeVpcs", &request)
 }
 
+/// A security group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SecurityGroup {
+    /// `sg-...`
+    pub group_id: String,
+    /// `vpc-...`
+    pub vpc_id: String,
+    /// What it lets in.
+    #[serde(deserialize_with = "items")]
+    pub ip_permissions: Vec<IpPermission>,
+}
+
+/// A rule of a security group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IpPermission {
+    /// From where.
+    #[serde(deserialize_with = "items")]
+    pub ip_ranges: Vec<IpRange>,
+    /// From where, of IPv6.
+    #[serde(deserialize_with = "items")]
+    pub ipv6_ranges: Vec<Ipv6Range>,
+}
+
+/// Addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct IpRange {
+    /// `0.0.0.0/0`
+    pub cidr_ip: String,
+}
+
+/// Addresses of IPv6.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Ipv6Range {
+    /// `::/0`
+    pub cidr_ipv6: String,
+}
+
+impl SecurityGroup {
+    /// Whether some rule lets every address in.
+    pub fn is_open(&self) -> bool {
+        self.ip_permissions.iter().any(|rule| {
+            rule.ip_ranges.iter().any(|r| r.cidr_ip == "0.0.0.0/0")
+                || rule.ipv6_ranges.iter().any(|r| r.cidr_ipv6 == "::/0")
+        })
+    }
+}
+
+/// `DescribeSecurityGroups`, all pages.
+///
+/// # Errors
+/// See [`AwsError`].
+pub fn describe_security_groups(
+    client: &Client,
+    filters: &[Filter],
+) -> Result<Vec<SecurityGroup>, AwsError> {
+    page!(Groups, "securityGroupInfo", SecurityGroup);
+    let request = json!({ "Filter": filters, "MaxResults": 1000 });
+    describe::<Groups>(client, "DescribeSecurityGroups", &request)
+}
+
 /// A machine image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
