@@ -156,6 +156,9 @@ def shutdown(arguments):
 
 def packages(manager, arguments):
     words = [word for word in arguments if not word.startswith("-")]
+    # The value of `-o NAME=VALUE` is a word of its own.
+    values = [value for flag, value in zip(arguments, arguments[1:]) if flag == "-o"]
+    words = [word for word in words if word not in values]
     verb, names = (words or [""])[0], words[1:]
     if verb in ("update", "upgrade", "makecache", "clean", "check-update"):
         sys.exit(0)

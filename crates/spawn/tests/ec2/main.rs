@@ -14,6 +14,7 @@ mod world;
 mod alike;
 mod boots;
 mod breaking_off;
+mod choices;
 mod grants;
 mod how_to;
 mod losing;
