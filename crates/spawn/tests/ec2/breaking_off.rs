@@ -218,10 +218,7 @@ fn first_launches_that_are_killed_leave_an_account_that_the_next_one_sets_up_who
 fn a_launch_killed_at_any_call_leaves_nothing_after_its_cleanup() {
     let (world, calls) = account();
     let groups = world.groups().len();
-    let before = (
-        world.templates(),
-        world.keys("spawn-123456789012-us-east-1", "arrays/"),
-    );
+    let templates = world.templates();
     let mut cleaned = 0;
     for call in 1..=calls {
         let what = format!("killed at call {call}");
@@ -236,10 +233,7 @@ fn a_launch_killed_at_any_call_leaves_nothing_after_its_cleanup() {
         }
         world.until(&what, || (world.groups().len() == groups).then_some(()));
     }
-    let after = (
-        world.templates(),
-        world.keys("spawn-123456789012-us-east-1", "arrays/"),
-    );
-    assert_eq!(after, before);
+    // Its bundle is kept as its logs are, until the rules of the bucket remove both.
+    assert_eq!(world.templates(), templates);
     assert!(cleaned >= 8, "{cleaned}");
 }
