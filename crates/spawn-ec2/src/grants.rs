@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The actions that a launch, the commands after it and its removal need.
-pub const CALLER_ACTIONS: [&str; 55] = [
+pub const CALLER_ACTIONS: [&str; 56] = [
     "autoscaling:CreateAutoScalingGroup",
     "autoscaling:CreateOrUpdateTags",
     "autoscaling:DeleteAutoScalingGroup",
@@ -51,6 +51,7 @@ pub const CALLER_ACTIONS: [&str; 55] = [
     "s3:GetObject",
     "s3:ListBucket",
     "s3:PutObject",
+    "scheduler:CreateSchedule",
     "scheduler:DeleteSchedule",
     "scheduler:GetSchedule",
     "scheduler:ListSchedules",

@@ -98,3 +98,76 @@ fn a_task_can_do_what_was_asked_for_and_nothing_to_others() {
     assert_eq!(world.groups()[0]["desired"], json!(1));
     assert!(world.machines_in("running").contains(&other));
 }
+
+#[test]
+fn a_person_with_the_printed_policy_can_do_all_of_it() {
+    let Some(world) = World::with_machines() else {
+        return;
+    };
+    world.write("policy.json", world.ok(["doctor", "--policy"]));
+    let keys = world.shell(
+        "aws iam create-user --user-name ana > user.json\n\
+         arn=$(aws iam create-policy --policy-name launcher --policy-document file://policy.json \
+           --query Policy.Arn --output text)\n\
+         aws iam attach-user-policy --user-name ana --policy-arn $arn\n\
+         aws iam create-access-key --user-name ana \
+           --query 'AccessKey.[AccessKeyId,SecretAccessKey]' --output text",
+    );
+    let (id, secret) = keys.trim().split_once('\t').expect("a key and a secret");
+    let ana = world
+        .with("AWS_ACCESS_KEY_ID", id)
+        .with("AWS_SECRET_ACCESS_KEY", secret);
+    ana.bed.enforce_policies();
+    // Everything from nothing to nothing.
+    ana.ok(["doctor", "--instance-type", instance_type()]);
+    let flags = [
+        "--ttl",
+        "1h",
+        "--instance-type",
+        instance_type(),
+        "--user-data",
+    ];
+    let script = ["[ $TASK_ATTEMPT = 1 ] && echo tried && exit 1; echo done"];
+    let array = ana.launch(flags.into_iter().chain(script));
+    ana.wait(&array).expect_code(1);
+    ana.all_gone();
+    ana.ok(["retry", &array]);
+    ana.ok(["extend", &array, "10m"]);
+    ana.wait(&array).expect_code(0);
+    assert_eq!(ana.ok(["logs", &array]), "done\n");
+    ana.all_gone();
+    let spot = ["--spot", "--spot-fallback", "10m"];
+    let waits = ["sleep 86417.25"];
+    let array = ana.launch(flags.into_iter().chain(waits).chain(spot));
+    ana.ok(["status", &array]);
+    ana.ok(["terminate", &array, "--yes"]);
+    ana.all_gone();
+    let stays = ["--on-complete", "stop"];
+    let array = ana.launch(flags.into_iter().chain(["true"]).chain(stays));
+    ana.wait(&array).expect_code(0);
+    ana.ok(["cleanup", &array, "--yes"]);
+    ana.until("the machine is gone", || {
+        ana.machines_in("stopped").is_empty().then_some(())
+    });
+    ana.ok(["list", "--region", "us-east-1"]);
+    ana.ok(["orphans"]);
+    ana.ok(["cleanup", "--everything", "--yes"]);
+    assert!(
+        ana.ok(["cleanup", "--everything"])
+            .contains("nothing to remove")
+    );
+    let outcomes = ana.bed.get("counts")["outcomes"].clone();
+    let refused: Vec<_> = outcomes
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(call, _)| *call != "ec2:DeleteLaunchTemplate")
+        .filter(|(_, by_status)| {
+            let codes = by_status.as_object().unwrap();
+            codes
+                .keys()
+                .any(|code| code.contains("AccessDenied") || code.contains("Unauthorized"))
+        })
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+}
