@@ -59,6 +59,8 @@ need() {
     apt-get -qq -o DPkg::Lock::Timeout=120 update
     apt-get -qq -y -o DPkg::Lock::Timeout=120 --no-install-recommends install "$3"
   fi
+  # Ubuntu 24.04 has the AWS CLI as a snap only.
+  [ "$1" = aws ] && ! command -v aws > /dev/null && command -v snap > /dev/null && snap install aws-cli --classic
   command -v "$1" > /dev/null || fail "the script needs $1, which cannot be installed"
 }
 
