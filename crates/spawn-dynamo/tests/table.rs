@@ -6,9 +6,9 @@ use serde_json::json;
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::FailedCall;
 use spawn_core::outcome::Cause;
-use spawn_dynamo::DynamoApi;
+use spawn_dynamo::{DynamoApi, DynamoLedger, DynamoOptions, Retries};
 use spawn_ports::ledger::{Ledger, LedgerError};
-use world::Http;
+use world::{Fault, Faulty, Http};
 
 const NOW: UnixMicros = UnixMicros(1_769_500_000_000_000);
 
@@ -34,6 +34,25 @@ fn it_is_made_on_first_use() {
         .submit(&world::new_array(world::array_id(0), 3), NOW)
         .unwrap();
     assert_eq!(ledger.arrays(9).unwrap().len(), 1);
+}
+
+#[test]
+fn one_whose_making_was_cut_off_is_set_up_by_the_next() {
+    let table = world::new_table();
+    let (faulty, faults) = Faulty::over(Http::new());
+    let once = DynamoOptions {
+        retries: Retries::none(),
+        ..world::options(&table)
+    };
+    let mut cut_off = DynamoLedger::new(faulty, once);
+    // Looked for, made, found active and without a version; and then a call fails.
+    faults.borrow_mut().next = [None, None, None, None, Some(Fault::ServerError)].into();
+    cut_off.arrays(1).unwrap_err();
+    assert_eq!(faults.borrow().calls.last().unwrap(), "UpdateTimeToLive");
+    world::ledger(&table).arrays(1).unwrap();
+    let about = json!({ "TableName": table });
+    let ttl = Http::new().call("DescribeTimeToLive", about).unwrap();
+    assert_eq!(ttl["TimeToLiveDescription"]["AttributeName"], "ttl");
 }
 
 #[test]

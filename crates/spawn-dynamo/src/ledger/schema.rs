@@ -43,6 +43,8 @@ pub(super) fn ensure<A: DynamoApi>(wire: &mut Wire<A>) -> Result<(), Fail> {
     let found = match found {
         Some(found) => found,
         None => {
+            // Whoever made the table may have been cut off before it was set up.
+            set_up(wire)?;
             let mut item = keys::schema();
             item.insert("version".to_owned(), number(VERSION));
             match wire.put(item, Edit::new().if_absent("pk")) {
@@ -91,7 +93,11 @@ fn create<A: DynamoApi>(wire: &mut Wire<A>) -> Result<(), Fail> {
         Ok(_) | Err(DynamoError::ResourceInUse(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    wait_until_active(wire)?;
+    wait_until_active(wire)
+}
+
+/// What a table has beside its keys. Set again, it is the same.
+fn set_up<A: DynamoApi>(wire: &mut Wire<A>) -> Result<(), Fail> {
     let name = wire.table.clone();
     let ttl = json!({ "AttributeName": TTL_ATTRIBUTE, "Enabled": true });
     let ttl = json!({ "TableName": name, "TimeToLiveSpecification": ttl });
