@@ -228,6 +228,18 @@ pub fn agent(place: Place<'_>) -> Value {
                 "Condition": { "StringLike": { "aws:ResourceTag/spawn:array": "array-*" } }
             },
             {
+                "Sid": "Sessions",
+                "Effect": "Allow",
+                "Action": [
+                    "ssm:UpdateInstanceInformation",
+                    "ssmmessages:CreateControlChannel",
+                    "ssmmessages:CreateDataChannel",
+                    "ssmmessages:OpenControlChannel",
+                    "ssmmessages:OpenDataChannel"
+                ],
+                "Resource": "*"
+            },
+            {
                 "Sid": "Look",
                 "Effect": "Allow",
                 "Action": [

@@ -92,6 +92,16 @@ fn the_agent_reaches_this_tools_things_only() {
                     assert!(action.as_str().unwrap().contains(":Describe"));
                 }
             }
+            // Neither have the calls by which Session Manager reaches a machine.
+            "Sessions" => {
+                for action in statement["Action"].as_array().unwrap() {
+                    let action = action.as_str().unwrap();
+                    assert!(
+                        action.starts_with("ssmmessages:")
+                            || action == "ssm:UpdateInstanceInformation"
+                    );
+                }
+            }
             "Groups" | "Templates" => assert_eq!(
                 statement["Condition"],
                 json!({ "StringLike": { "aws:ResourceTag/spawn:array": "array-*" } })
