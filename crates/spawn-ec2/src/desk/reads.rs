@@ -50,10 +50,14 @@ impl Desk {
     }
 
     pub(super) fn arrays(&mut self, limit: u32) -> Result<Vec<ArrayRecord>, DeskError> {
-        match self.has_table()? {
-            true => Ok(self.ledger.arrays(limit)?),
-            false => Ok(Vec::new()),
+        if !self.has_table()? {
+            return Ok(Vec::new());
         }
+        let found = self.ledger.arrays(limit)?;
+        found
+            .into_iter()
+            .map(|record| self.heed_time(record))
+            .collect()
     }
 
     pub(super) fn tasks(

@@ -11,6 +11,9 @@ use crate::read_model::ArrayView;
 use crate::render::{Output, counted, human_seconds};
 use crate::session::Session;
 
+/// What machines on EC2 give their scripts when their array is cancelled.
+const EC2_NOTICE: Duration = Duration::from_secs(30);
+
 /// Cancel an array
 ///
 /// Tasks that wait are not started any more. Scripts that run get a TERM signal
@@ -52,6 +55,18 @@ pub fn close(
     output: &Output,
 ) -> Result<Exit, CliError> {
     let (mut session, id) = Session::find(typed)?;
+    if session.place().is_some() && !notice.is_zero() && notice != EC2_NOTICE {
+        return Err(CliError::Usage {
+            message: format!(
+                "`--notice {}` cannot be had on EC2: machines give their scripts {}",
+                human_seconds(notice.as_secs_f64()),
+                human_seconds(EC2_NOTICE.as_secs_f64())
+            ),
+            hint: Some(format!(
+                "`spawn cancel {id}` gives them that, `spawn terminate {id}` no time"
+            )),
+        });
+    }
     let before = ArrayView::new(&session.status(&id)?);
     if !before.has_ended() {
         let counts = before.line.counts.0;

@@ -148,6 +148,7 @@ impl ArrayView {
             // Of tasks that were cancelled nothing follows for the rest.
             _ => None,
         };
+        let is_on_ec2 = line.region.is_some();
         ArrayView {
             line,
             eta_seconds: eta,
@@ -155,7 +156,7 @@ impl ArrayView {
             workers: status
                 .workers
                 .iter()
-                .map(|worker| WorkerView::new(worker, &indices))
+                .map(|worker| WorkerView::new(worker, &indices, is_on_ec2))
                 .collect(),
             failures: status
                 .failures
@@ -201,6 +202,9 @@ impl ArrayView {
 pub struct WorkerView {
     /// Its slot.
     pub worker: u32,
+    /// The EC2 machine that it is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
     /// The host name its task sees; none for a worker between two sandboxes.
     pub hostname: Option<String>,
     /// The index of the task it has been running for a while, if any.
@@ -228,11 +232,12 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
-    fn new(status: &WorkerStatus, indices: &Indices) -> WorkerView {
+    fn new(status: &WorkerStatus, indices: &Indices, is_on_ec2: bool) -> WorkerView {
         let running = status.running;
         let slot = status.agent.enrolled.slot;
         WorkerView {
             worker: slot,
+            machine: is_on_ec2.then(|| status.agent.enrolled.hostname.clone()),
             hostname: running
                 .map(|task| indices.worker(task.position, slot))
                 .or_else(|| indices.kept_worker(slot)),

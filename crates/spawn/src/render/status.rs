@@ -97,7 +97,8 @@ pub fn counts(counts: &CountsView, style: Style) -> String {
 }
 
 fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
-    let columns = [
+    let has_machines = view.workers.iter().any(|worker| worker.machine.is_some());
+    let mut columns = vec![
         ("worker", Align::Right),
         ("host", Align::Left),
         ("task", Align::Right),
@@ -108,11 +109,14 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
         ("done", Align::Right),
         ("heard", Align::Left),
     ];
+    if has_machines {
+        columns.push(("machine", Align::Left));
+    }
     let mut table = Table::new(&columns, |name| style.faint(name));
     let dash = || "-".to_owned();
     for worker in view.workers.iter().take(SHOWN) {
         let since = worker.task_started_at;
-        table.row([
+        let mut cells = vec![
             worker.worker.to_string(),
             worker.hostname.clone().unwrap_or_else(dash),
             worker.task.map_or_else(dash, |t| t.to_string()),
@@ -122,7 +126,11 @@ fn write_workers(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Re
             worker.cpus.map_or_else(dash, |cpus| format!("{cpus:.1}")),
             worker.tasks_done.to_string(),
             human_since(worker.last_update, view.now),
-        ]);
+        ];
+        if has_machines {
+            cells.push(worker.machine.clone().unwrap_or_else(dash));
+        }
+        table.row(cells);
     }
     table.write(out, "  ")?;
     for worker in view.workers.iter().take(SHOWN) {

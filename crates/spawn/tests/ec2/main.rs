@@ -17,6 +17,7 @@ mod breaking_off;
 mod choices;
 mod grants;
 mod how_to;
+mod interventions;
 mod losing;
 mod shortage;
 mod sizes;
