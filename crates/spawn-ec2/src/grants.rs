@@ -79,7 +79,7 @@ pub const ROLE_ACTIONS: [&str; 12] = [
 ];
 
 /// What else is needed to set up an account and region, or to remove all of it.
-pub const SETUP_ACTIONS: [&str; 14] = [
+pub const SETUP_ACTIONS: [&str; 15] = [
     "dynamodb:CreateTable",
     "dynamodb:DeleteTable",
     "dynamodb:TagResource",
@@ -87,6 +87,8 @@ pub const SETUP_ACTIONS: [&str; 14] = [
     "dynamodb:UpdateTimeToLive",
     "ec2:CreateSecurityGroup",
     "ec2:DeleteSecurityGroup",
+    // Auto Scaling and spot capacity have roles of their own, made at their first use in an account.
+    "iam:CreateServiceLinkedRole",
     "iam:ListRoles",
     "s3:CreateBucket",
     "s3:DeleteBucket",
