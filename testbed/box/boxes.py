@@ -55,7 +55,6 @@ class Boxes:
         self.directory = bed.directory / "boxes"
         self.directory.mkdir(exist_ok=True)
         venv = pathlib.Path(sys.prefix)
-        self.aws = str(venv / "bin" / "aws")
         self.expose = [str(venv), sys.base_prefix, str(HERE), *(str(pathlib.Path(path).resolve()) for path in expose)]
         self._all = []
 
@@ -219,9 +218,7 @@ class Box:
             "user_data": str(self.home / "user-data"),
             "family": "ubuntu" if "ubuntu" in name else "al2023",
             "expose": self._boxes.expose,
-            "aws": self._boxes.aws,
-            "python": sys.executable,
-            "shims": str(HERE / "shims.py"),
+            "tools": {"venv": sys.prefix, "box": str(HERE)},
             "report": report,
         }
 

@@ -149,9 +149,20 @@ def _furnish(root, config):
     _programs(root, config)
 
 
+# Where a box finds what the bed's stand-ins run. Not where that lies outside: a checkout may be below
+# `/tmp`, which machines and their tasks have to themselves.
+TOOLS = "/usr/lib/box"
+
+
 def _programs(root, config):
+    for name, path in config["tools"].items():
+        place = root / TOOLS[1:] / name
+        place.mkdir(parents=True, exist_ok=True)
+        bind(path, place, read_only=True)
+    python = f"{TOOLS}/venv/bin/python"
     # `aws` comes from the bed's own packages, trusts the machine's roots, and adds nothing else.
-    aws = f"#!/bin/sh\nAWS_CA_BUNDLE=${{AWS_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}} exec {config['aws']} \"$@\"\n"
+    trust = "AWS_CA_BUNDLE=${AWS_CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}"
+    aws = f"#!/bin/sh\n{trust} exec {python} {TOOLS}/venv/bin/aws \"$@\"\n"
     _write(root / "usr/bin/aws", aws, 0o755)
     manager = {"al2023": ("dnf", "yum"), "ubuntu": ("apt-get", "apt")}[config["family"]]
     for name in ("dnf", "yum", "apt-get", "apt", "rpm", "dpkg"):
@@ -159,7 +170,7 @@ def _programs(root, config):
             path = root / directory[1:] / name
             if name not in manager and (path.exists() or path.is_symlink()):
                 path.unlink()
-    shim = f"#!/bin/sh\nexec {config['python']} -I -S {config['shims']} \"$(basename \"$0\")\" \"$@\"\n"
+    shim = f"#!/bin/sh\nexec {python} -I -S {TOOLS}/box/shims.py \"$(basename \"$0\")\" \"$@\"\n"
     for name in ("systemctl", "systemd-run", "journalctl", "shutdown", "poweroff", "halt", "reboot", *manager):
         for directory in ("/usr/sbin", "/usr/local/bin", "/usr/local/sbin"):
             if (root / directory[1:] / name).is_symlink() or (root / directory[1:] / name).exists():
