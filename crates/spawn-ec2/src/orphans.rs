@@ -57,14 +57,15 @@ pub enum OrphansError {
 }
 
 /// How long after its end the machines of an array may still be on their way, in milliseconds.
-const GRACE_MS: u64 = 10 * 60_000;
+pub const GRACE_MS: u64 = 10 * 60_000;
 
-/// Why an array's remnants are orphans at `now`; `None`: it runs, or has just ended.
-pub fn judge(record: Option<&ArrayRecord>, now: UnixMicros) -> Option<Why> {
+/// Why an array's remnants are orphans at `now`; `None`: it runs, or has ended less than `grace_ms`
+/// ago.
+pub fn judge(record: Option<&ArrayRecord>, now: UnixMicros, grace_ms: u64) -> Option<Why> {
     let Some(record) = record else {
         return Some(Why::Unknown);
     };
-    let is_past = |at: UnixMicros| at.plus_millis(GRACE_MS) <= now;
+    let is_past = |at: UnixMicros| at.plus_millis(grace_ms) <= now;
     let deadline = record.submitted.deadline;
     match (record.counts.all_ended(), record.ended_at) {
         (true, Some(at)) => is_past(at).then_some(Why::Ended(at)),
@@ -128,11 +129,12 @@ pub fn find(
     client: &Client,
     ledger: &mut dyn Ledger,
     now: UnixMicros,
+    grace_ms: u64,
 ) -> Result<Vec<Orphan>, OrphansError> {
     let mut orphans = Vec::new();
     for (array, found) in remnants(client)? {
         let record = ledger.array(&array)?;
-        if let Some(why) = judge(record.as_ref(), now) {
+        if let Some(why) = judge(record.as_ref(), now, grace_ms) {
             orphans.push(Orphan { array, why, found });
         }
     }
@@ -169,11 +171,14 @@ mod tests {
         let mut ledger = MemoryLedger::new();
         let running = record(&mut ledger, start);
         let after = |ms: u64| start.plus_millis(ms);
-        assert_eq!(judge(Some(&running), after(HOUR - 1)), None);
-        assert_eq!(judge(Some(&running), after(HOUR + GRACE_MS - 1)), None);
-        let why = judge(Some(&running), after(HOUR + GRACE_MS));
+        assert_eq!(judge(Some(&running), after(HOUR - 1), GRACE_MS), None);
+        assert_eq!(
+            judge(Some(&running), after(HOUR + GRACE_MS - 1), GRACE_MS),
+            None
+        );
+        let why = judge(Some(&running), after(HOUR + GRACE_MS), GRACE_MS);
         assert_eq!(why, Some(Why::Overdue(after(HOUR))));
-        assert_eq!(judge(None, start), Some(Why::Unknown));
+        assert_eq!(judge(None, start, GRACE_MS), Some(Why::Unknown));
     }
 
     #[test]
@@ -185,8 +190,9 @@ mod tests {
         let ended = ledger.close(&id, intent, start.plus_millis(5)).unwrap();
         assert!(ended.counts.all_ended());
         let at = ended.ended_at.unwrap();
-        assert_eq!(judge(Some(&ended), at), None);
-        let why = judge(Some(&ended), at.plus_millis(GRACE_MS));
+        assert_eq!(judge(Some(&ended), at, GRACE_MS), None);
+        assert_eq!(judge(Some(&ended), at, 0), Some(Why::Ended(at)));
+        let why = judge(Some(&ended), at.plus_millis(GRACE_MS), GRACE_MS);
         assert_eq!(why, Some(Why::Ended(at)));
     }
 }

@@ -9,7 +9,7 @@ use spawn_aws::client::{Client, ErrorKind};
 use spawn_core::array_id::ArrayId;
 use spawn_ec2::cleanup::{self, Remnant};
 use spawn_ec2::journal::Journal;
-use spawn_ec2::orphans;
+use spawn_ec2::orphans::{self, GRACE_MS};
 use spawn_ec2::teardown;
 
 use super::Exit;
@@ -159,7 +159,7 @@ fn remove(client: &Client, id: &ArrayId, roles: &[&str]) -> Result<(), CliError>
 
 fn orphaned(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let clients = args.regions.clients()?;
-    let found = orphans_command::find(&clients)?;
+    let found = orphans_command::find(&clients, GRACE_MS)?;
     let mut views = Vec::new();
     for (client, orphans) in clients.iter().zip(&found) {
         views.extend(orphans_command::views(client.region(), orphans));
@@ -198,7 +198,7 @@ fn orphaned(args: &Args, output: &Output) -> Result<Exit, CliError> {
 fn everything(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let client = account::client(args.regions.region.as_deref())?;
     let account = account::account(&client)?;
-    let orphans = orphans_command::find(std::slice::from_ref(&client))?;
+    let orphans = orphans_command::find(std::slice::from_ref(&client), 0)?;
     let orphans: Vec<_> = orphans.into_iter().flatten().collect();
     let all = orphans::remnants(&client)?;
     let runs = all

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use spawn_aws::client::Client;
 use spawn_core::array_id::ArrayId;
-use spawn_ec2::orphans::{self, Orphan};
+use spawn_ec2::orphans::{self, GRACE_MS, Orphan};
 use spawn_local::wall_clock;
 
 use super::Exit;
@@ -55,7 +55,7 @@ impl OrphanView {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     let clients = args.regions.clients()?;
     let mut views = Vec::new();
-    for (client, orphans) in clients.iter().zip(find(&clients)?) {
+    for (client, orphans) in clients.iter().zip(find(&clients, GRACE_MS)?) {
         views.extend(orphans.iter().map(|o| OrphanView::new(client.region(), o)));
     }
     if output.json {
@@ -72,11 +72,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-/// Orphans of each client's region.
-pub fn find(clients: &[Client]) -> Result<Vec<Vec<Orphan>>, CliError> {
+/// Orphans of each client's region; arrays that ended less than `grace_ms` ago have none.
+pub fn find(clients: &[Client], grace_ms: u64) -> Result<Vec<Vec<Orphan>>, CliError> {
     let now = wall_clock::now();
     let found = regions::ask(clients, |client| {
-        orphans::find(client, &mut ec2_ledger(client), now)
+        orphans::find(client, &mut ec2_ledger(client), now, grace_ms)
     });
     found
         .into_iter()

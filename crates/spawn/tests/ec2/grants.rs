@@ -137,6 +137,9 @@ fn a_person_with_the_printed_policy_can_do_all_of_it() {
     });
     ana.ok(["list", "--region", "us-east-1"]);
     ana.ok(["orphans"]);
+    // One that has just ended is no reason to wait, though its machines may still be on their way.
+    let array = ana.launch(flags.into_iter().chain(["true"]));
+    ana.wait(&array).expect_code(0);
     ana.ok(["cleanup", "--everything", "--yes"]);
     assert!(
         ana.ok(["cleanup", "--everything"])
