@@ -50,6 +50,8 @@ pub struct Agent {
     pub heard: Instant,
     /// Whether it was told that nothing is left.
     pub retired: bool,
+    /// Whether it leaves its slot to another array after the task that it runs.
+    pub makes_way: bool,
 }
 
 impl Agent {
@@ -258,17 +260,23 @@ impl Desk {
         let Some((record, nth)) = self.record_for(ledger, peer)? else {
             return Ok(());
         };
-        let Some(array) = self.arrays.get_mut(&record.submitted.id) else {
+        let Some(array) = self.arrays.get(&record.submitted.id) else {
             return Ok(());
         };
         let is_running_out = array.is_running_out(now);
-        let Some(lane) = array.lanes.get_mut(nth) else {
+        let Some(lane) = array.lanes.get(nth) else {
             return Ok(());
         };
         let pending = record.lanes.get(nth).map_or(0, |lane| lane.pending);
-        let claim = match fair_share(want, pending, lane.agents) {
+        let share = match is_running_out {
+            true => 0,
+            false => fair_share(want, pending, lane.agents),
+        };
+        if share > 0 && self.makes_way(peer) {
+            return Ok(());
+        }
+        let claim = match share {
             0 => None,
-            _ if is_running_out => None,
             share => Some(ledger.claim(id, share, now)?),
         };
         match claim {
@@ -277,10 +285,14 @@ impl Desk {
             }
             Some(claim) => {
                 let due = claim.next_due;
-                lane.asleep_until = due;
-                if due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS) {
-                    lane.parked.push((peer, want));
-                } else {
+                let is_soon = due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS);
+                if let Some(lane) = self.lane_of(peer) {
+                    lane.asleep_until = due;
+                    if is_soon {
+                        lane.parked.push((peer, want));
+                    }
+                }
+                if !is_soon {
                     self.retire(peer);
                 }
             }
@@ -289,7 +301,8 @@ impl Desk {
         Ok(())
     }
 
-    fn retire(&mut self, peer: PeerId) {
+    /// Tells an agent that nothing is left for it; its slot is free at once.
+    pub(crate) fn retire(&mut self, peer: PeerId) {
         if let Some(agent) = self.agents.get_mut(&peer) {
             agent.retired = true;
             if let Some(array) = self.arrays.get_mut(&agent.array) {
@@ -337,6 +350,9 @@ impl Desk {
         if let Some(array) = self.arrays.get_mut(&agent.array) {
             if !agent.retired {
                 array.free_slot(agent.slot, agent.lane);
+            }
+            if agent.makes_way {
+                array.leaving = array.leaving.saturating_sub(1);
             }
             if let Some(lane) = array.lanes.get_mut(agent.lane as usize) {
                 lane.parked.retain(|(p, _)| *p != peer);

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
+use spawn_core::sharing::Sharing;
 use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
@@ -19,11 +20,11 @@ use spawn_local::ledger::SqliteLedger;
 use spawn_local::sandbox::limits::Group;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
-use spawn_local::wire::client::{Answer, Refusal, Request};
+use spawn_local::wire::client::{Answer, Lessened, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
-use crate::arrays::{self, LiveArray, Waiter};
+use crate::arrays::{LiveArray, Turn, Waiter};
 use crate::clock;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
@@ -60,12 +61,18 @@ pub(crate) struct Desk {
     pub(crate) lease: Duration,
     pub(crate) isolation: Isolation,
     pub(crate) isolation_known: bool,
+    /// Set where tasks are kept apart less than was asked for.
+    pub(crate) lessened: Option<Lessened>,
     /// Whether control groups can be made here, once that was asked.
     pub(crate) limits: OnceCell<bool>,
     /// The control groups of agents, by process.
     pub(crate) groups: HashMap<i32, Group>,
     pub(crate) started_at: UnixMicros,
     pub(crate) cores: u32,
+    /// Who has how many of the cores, and whose turn it is.
+    pub(crate) sharing: Sharing<Turn>,
+    /// What the times of `sharing` count from.
+    pub(crate) origin: Instant,
     /// Set while agents are given time to stop their scripts before the host ends.
     pub(crate) draining_until: Option<Instant>,
     pub(crate) closing: bool,
@@ -238,18 +245,18 @@ impl Desk {
             return Ok(());
         }
         let now = wall_clock::now();
-        let next = |desk: &Desk| {
-            let (id, lane) = arrays::next_to_serve(desk.arrays.values(), desk.cores, now)?;
-            let is_apart = desk.isolation > Isolation::Shared;
-            (is_apart || desk.may_share_tmp(id)).then(|| (id.clone(), lane))
-        };
-        if next(self).is_none() {
+        self.share_out(now);
+        if self.next_to_serve(now).is_none() {
             return Ok(());
         }
         ledger.group(|ledger| {
-            while let Some((id, lane)) = next(self) {
+            while let Some((id, lane)) = self.next_to_serve(now) {
                 match self.start_agent(ledger, &id, lane, now) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        if let Some(array) = self.arrays.get(&id) {
+                            self.sharing.started(&array.turn(), self.origin.elapsed());
+                        }
+                    }
                     Err(AgentStartError::Ledger(e)) => return Err(e),
                     Err(e) => {
                         note!("{}: {e}", id.as_str());
@@ -257,6 +264,7 @@ impl Desk {
                             array.hold_up(e.to_string());
                             array.retry_start_at = Some(now.plus_millis(START_AGAIN_MILLIS));
                         }
+                        self.share_out(now);
                     }
                 }
             }
@@ -266,16 +274,6 @@ impl Desk {
         self.peers.flush();
         self.keep_a_spare();
         Ok(())
-    }
-
-    /// Tasks that share `/tmp` run one at a time, unless the user allowed otherwise.
-    pub(crate) fn may_share_tmp(&self, id: &ArrayId) -> bool {
-        let allowed = |a: &LiveArray| a.submission.launch.allow_shared_tmp;
-        let all_allow = self
-            .agents
-            .values()
-            .all(|agent| self.arrays.get(&agent.array).is_none_or(allowed));
-        self.agents.is_empty() || (all_allow && self.arrays.get(id).is_some_and(allowed))
     }
 
     /// Tells commands that wait what they have not seen yet, not too often.

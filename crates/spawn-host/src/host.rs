@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitPidFlag;
 use spawn_core::outcome::StopCause;
+use spawn_core::sharing::Sharing;
 use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
@@ -108,10 +109,13 @@ impl Host {
             lease: seconds("SPAWN_LEASE_SECONDS", LEASE, SHORTEST_LEASE)?,
             isolation: wanted_isolation()?,
             isolation_known: false,
+            lessened: None,
             limits: OnceCell::new(),
             groups: HashMap::new(),
             started_at: wall_clock::now(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            sharing: Sharing::new(),
+            origin: Instant::now(),
             draining_until: None,
             closing: false,
             looked_at: wall_clock::now(),

@@ -6,7 +6,7 @@
 //!
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
-//!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
+//!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and what they want. [`sharing`]: which of them gets an agent.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
@@ -29,6 +29,7 @@ mod host;
 mod interventions;
 mod peers;
 mod serving;
+mod sharing;
 mod shortage;
 mod starting;
 mod startup;

@@ -132,6 +132,7 @@ impl Desk {
             unfinished: self.arrays.values().filter(|a| a.unfinished > 0).count() as u32,
             limits: self.can_limit(),
             isolation: self.isolation_known.then_some(self.isolation),
+            lessened: self.lessened.clone(),
         }
     }
 
@@ -184,7 +185,12 @@ impl Desk {
                 Some(shortage) => Some(shortage.why.clone()),
                 None => a.held_up.clone(),
             });
-        answers::status(ledger, &mut Slots::default(), record, workers, held_up, now)
+        let queued = self.queued(id, now).filter(|_| held_up.is_none());
+        let slots = &mut Slots::default();
+        let mut status = answers::status(ledger, slots, record, workers, held_up, now)?;
+        status.queued = queued;
+        status.lessened = self.lessened.clone();
+        Ok(status)
     }
 
     fn wait_for(

@@ -95,6 +95,7 @@ impl Desk {
             running: None,
             heard: Instant::now(),
             retired: false,
+            makes_way: false,
         };
         self.agents.insert(peer, agent);
         Ok(())

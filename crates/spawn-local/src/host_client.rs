@@ -146,6 +146,7 @@ impl HostClient {
                 unfinished: 0,
                 limits: false,
                 isolation: None,
+                lessened: None,
             },
         };
         let hello = Request::Hello {
