@@ -44,6 +44,8 @@ pub struct LiveArray {
     /// Failed tasks that do not count against `--max-failures`: they failed before somebody had the
     /// array go on.
     pub failures_before: u64,
+    /// What is missing of its files, if something is: its tasks fail for that reason.
+    pub missing: Option<String>,
     /// Why nothing is started, if so.
     pub held_up: Option<String>,
     /// When to try again all the same; `None` if that would be of no use.
@@ -123,6 +125,7 @@ impl LiveArray {
             waiters: Vec::new(),
             failed_starts: 0,
             failures_before: 0,
+            missing: None,
             held_up: None,
             retry_start_at: None,
         };

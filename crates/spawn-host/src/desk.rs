@@ -26,6 +26,7 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 use crate::agents::Agent;
 use crate::arrays::{LiveArray, Turn, Waiter};
 use crate::clock;
+use crate::doomed::Doom;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
 use crate::shortage::Shortage;
@@ -35,6 +36,8 @@ use crate::starting::{AgentStartError, Spare};
 const START_AGAIN_MILLIS: u64 = 1_000;
 /// How long a host that is asked to end waits for its agents.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a host that ends waits for the ends of what it killed.
+const LONGEST_ENDS: Duration = Duration::from_secs(5);
 /// Commands that wait are told of changes at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
@@ -59,12 +62,16 @@ pub(crate) struct Desk {
     pub(crate) failed_calls: FailedCalls,
     /// How long an agent may be silent before it is given up: its lease is over.
     pub(crate) lease: Duration,
+    /// What was asked for.
+    pub(crate) wanted_isolation: Isolation,
     pub(crate) isolation: Isolation,
     pub(crate) isolation_known: bool,
     /// Set where tasks are kept apart less than was asked for.
     pub(crate) lessened: Option<Lessened>,
     /// Whether control groups can be made here, once that was asked.
     pub(crate) limits: OnceCell<bool>,
+    /// What was killed and is not seen to be gone yet.
+    pub(crate) doom: Doom,
     /// The control groups of agents, by process.
     pub(crate) groups: HashMap<i32, Group>,
     pub(crate) started_at: UnixMicros,
@@ -222,21 +229,25 @@ impl Desk {
             }
         }
         if let Some((cause, notice_ms)) = stop {
-            for (peer, agent) in &self.agents {
-                if agent.array == *id {
-                    let position = None;
-                    self.peers.send(
-                        *peer,
-                        &ToAgent::Stop {
-                            cause,
-                            notice_ms,
-                            position,
-                        },
-                    );
-                }
+            let mut told: Vec<PeerId> = self.agents.keys().copied().collect();
+            told.retain(|peer| self.agents[peer].array == *id);
+            for peer in told {
+                self.stop_agent(peer, cause, notice_ms);
             }
         }
         Ok(())
+    }
+
+    /// Tells an agent to stop what it runs and to leave, and sees to it that it does.
+    pub(crate) fn stop_agent(&mut self, peer: PeerId, cause: StopCause, notice_ms: u64) {
+        let position = None;
+        let stop = ToAgent::Stop {
+            cause,
+            notice_ms,
+            position,
+        };
+        self.peers.send(peer, &stop);
+        self.expect_gone(peer, notice_ms);
     }
 
     /// Starts agents for as long as some array wants one.
@@ -331,6 +342,14 @@ impl Desk {
         if !self.agents.is_empty() {
             wake = wake.min(self.lease / 4);
         }
+        let gone_by = self
+            .agents
+            .values()
+            .flat_map(|agent| [agent.gone_by, agent.task_gone_by])
+            .flatten();
+        for at in gone_by.chain(self.doom.next_look()) {
+            wake = wake.min(at.saturating_duration_since(Instant::now()));
+        }
         if let Some(shortage) = &self.shortage {
             let look = shortage.next_look();
             wake = wake.min(look.saturating_duration_since(Instant::now()));
@@ -376,13 +395,21 @@ impl Desk {
         }
     }
 
-    /// Agents that had said nothing for a lease period at `at`.
-    pub(crate) fn silent_agents(&self, at: Instant) -> Vec<PeerId> {
-        self.agents
-            .iter()
-            .filter(|(_, a)| at.saturating_duration_since(a.heard) > self.lease)
-            .map(|(peer, _)| *peer)
-            .collect()
+    /// Before the host ends: waits for what it has killed and for what is being removed, not for ever. What
+    /// is left by then the kernel does not let go of.
+    pub(crate) fn await_ends(&mut self) {
+        let until = Instant::now() + LONGEST_ENDS;
+        loop {
+            self.reap(WaitPidFlag::WNOHANG);
+            self.look_at_doomed();
+            let is_done = self.ending.is_empty()
+                && self.doom.next_look().is_none()
+                && self.removals.iter().all(JoinHandle::is_finished);
+            if is_done || Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(crate) fn reap(&mut self, flags: WaitPidFlag) {

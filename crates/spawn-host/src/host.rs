@@ -25,7 +25,9 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 use crate::arrays::LiveArray;
 use crate::clock::ClockWatch;
 use crate::desk::Desk;
+use crate::doomed::Doom;
 use crate::failed_calls::FailedCalls;
+use crate::isolation;
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError};
 
@@ -92,6 +94,8 @@ impl Host {
                 ),
             }
         }
+        let wanted = wanted_isolation()?;
+        let reached = isolation::find(wanted, &agent_program, &home);
         let desk = Desk {
             peers: Peers::new(socket, signals.as_fd()).map_err(io)?,
             home,
@@ -107,9 +111,11 @@ impl Host {
             credentials,
             failed_calls,
             lease: seconds("SPAWN_LEASE_SECONDS", LEASE, SHORTEST_LEASE)?,
-            isolation: wanted_isolation()?,
-            isolation_known: false,
-            lessened: None,
+            wanted_isolation: wanted,
+            isolation: reached.isolation,
+            isolation_known: reached.is_known,
+            lessened: reached.lessened,
+            doom: Doom::default(),
             limits: OnceCell::new(),
             groups: HashMap::new(),
             started_at: wall_clock::now(),
@@ -171,6 +177,7 @@ impl Host {
             let scheduled = self.desk.schedule(&mut self.ledger);
             self.or_run_short(scheduled)?;
             self.desk.tell_waiters(&mut self.ledger);
+            self.desk.look_at_doomed();
             self.desk.close_when_drained();
             self.rest();
         }
@@ -217,8 +224,9 @@ impl Host {
         let desk = &mut self.desk;
         desk.looked_at = now;
         let due = desk.arrays_past_deadline(now);
-        let silent = !desk.silent_agents(judged_at).is_empty();
-        let quiet = round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && !silent;
+        let late = desk.agents_to_end(judged_at);
+        let quiet =
+            round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && late.is_empty();
         if quiet && !desk.parked_are_due(now) {
             return Ok(());
         }
@@ -232,7 +240,9 @@ impl Host {
             for &peer in &round.left {
                 desk.part(ledger, peer, now)?;
             }
-            for peer in desk.silent_agents(judged_at) {
+            // Those that spoke in this round are not late any more.
+            for peer in desk.agents_to_end(judged_at) {
+                desk.end_by_force(peer);
                 desk.part(ledger, peer, now)?;
             }
             desk.settle(ledger, now)
@@ -279,14 +289,14 @@ impl Host {
         let desk = &mut self.desk;
         let ended = self.ledger.group(|ledger| {
             for peer in peers {
+                if desk.isolation < Isolation::Full {
+                    desk.end_by_force(peer);
+                }
                 desk.part(ledger, peer, now)?;
             }
             Ok(())
         });
-        self.desk.reap(WaitPidFlag::empty());
-        for removal in self.desk.removals {
-            let _ = removal.join();
-        }
+        self.desk.await_ends();
         ended
     }
 }

@@ -7,6 +7,7 @@
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and what they want. [`sharing`]: which of them gets an agent.
+//!   [`isolation`]: how far tasks can be kept apart here. [`doomed`]: agents that do not keep their word, and what does not go.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
 //! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
 //!
@@ -24,9 +25,11 @@ mod agents;
 mod arrays;
 mod clock;
 mod desk;
+mod doomed;
 mod failed_calls;
 mod host;
 mod interventions;
+mod isolation;
 mod peers;
 mod serving;
 mod sharing;

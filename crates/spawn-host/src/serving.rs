@@ -190,6 +190,7 @@ impl Desk {
         let mut status = answers::status(ledger, slots, record, workers, held_up, now)?;
         status.queued = queued;
         status.lessened = self.lessened.clone();
+        status.stuck = self.doom.stuck(id);
         Ok(status)
     }
 

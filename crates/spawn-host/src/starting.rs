@@ -96,6 +96,8 @@ impl Desk {
             heard: Instant::now(),
             retired: false,
             makes_way: false,
+            gone_by: None,
+            task_gone_by: None,
         };
         self.agents.insert(peer, agent);
         Ok(())
@@ -174,6 +176,7 @@ impl Desk {
             bin_dir: path(self.home.bin()),
             log: path(self.home.log(&array.id, id)),
             isolation: self.isolation,
+            missing: array.missing.clone(),
         }
     }
 
