@@ -54,6 +54,8 @@ pub struct Agent {
     pub gone_by: Option<Instant>,
     /// The same for its task, if that has a time limit.
     pub task_gone_by: Option<Instant>,
+    /// Whether it has been given tasks.
+    pub has_claimed: bool,
     /// Whether it leaves its slot to another array after the task that it runs.
     pub makes_way: bool,
 }
@@ -289,6 +291,9 @@ impl Desk {
         };
         match claim {
             Some(claim) if !claim.tasks.is_empty() => {
+                if let Some(agent) = self.agents.get_mut(&peer) {
+                    agent.has_claimed = true;
+                }
                 self.peers.send(peer, &ToAgent::Claimed(claim));
             }
             Some(claim) => {

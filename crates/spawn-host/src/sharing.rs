@@ -104,6 +104,10 @@ impl Desk {
         let Some(array) = self.arrays.get_mut(&agent.array) else {
             return false;
         };
+        if !agent.has_claimed {
+            // Where starting takes long, agents would otherwise come and go, and none run a task.
+            return false;
+        }
         if !self.sharing.yields(&array.turn(), self.origin.elapsed()) {
             return false;
         }

@@ -95,6 +95,7 @@ impl Desk {
             running: None,
             heard: Instant::now(),
             retired: false,
+            has_claimed: false,
             makes_way: false,
             gone_by: None,
             task_gone_by: None,
