@@ -13,6 +13,7 @@ use s3s::{S3Result, TrailingHeaders, s3_error};
 
 use super::blobs::{Blobs, Draft};
 use super::checksums::{self, Checksums};
+use super::store;
 
 /// A body that has arrived whole and agrees with every digest the client gave.
 pub(super) struct Upload {
@@ -41,7 +42,7 @@ pub(super) async fn receive(
             draft
                 .push(chunk)
                 .await
-                .map_err(|error| s3_error!(error, InternalError))?;
+                .map_err(|error| store::broken(blobs, error.into()))?;
         }
     }
     let md5 = md5.finalize();
