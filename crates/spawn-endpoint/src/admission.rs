@@ -48,6 +48,11 @@ impl Admission {
         Ok(())
     }
 
+    /// A body of `length` bytes will go to the disk.
+    pub(crate) fn pass(&self, length: usize) {
+        self.keep(Arc::clone(&self.0.bodies).passing(length));
+    }
+
     /// Holds `room` until the request is answered.
     pub(crate) fn keep(&self, room: Room) {
         self.hold(|admitted| admitted.room = Some(room));

@@ -68,6 +68,8 @@ pub(crate) enum BodyFault {
     NoRoom,
     /// Its chunks are not what the head announced; how.
     Incomplete(&'static str),
+    /// Its digest is not the one that was signed.
+    OtherDigest,
     /// Its trailers are not what the head announced; how.
     MalformedTrailer(String),
 }
@@ -82,6 +84,9 @@ impl fmt::Display for BodyFault {
             ),
             Self::NoRoom => f.write_str(
                 "Too many large requests are being read at once; reduce your request rate",
+            ),
+            Self::OtherDigest => f.write_str(
+                "The provided x-amz-content-sha256 header does not match what was computed",
             ),
             Self::Incomplete(how) => f.write_str(how),
             Self::MalformedTrailer(how) => f.write_str(how),
@@ -103,6 +108,7 @@ impl BodyFault {
             Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "RequestTimeout"),
             Self::NoRoom if s3 => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
             Self::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::OtherDigest => (StatusCode::BAD_REQUEST, "XAmzContentSHA256Mismatch"),
             Self::MalformedTrailer(_) => (StatusCode::BAD_REQUEST, "MalformedTrailerError"),
         };
         (wire::error(protocol, status, code, &self.to_string()), code)
@@ -124,6 +130,7 @@ pub(crate) struct Bodies {
 pub(crate) struct Room {
     bodies: Arc<Bodies>,
     permit: Option<OwnedSemaphorePermit>,
+    length: usize,
 }
 
 impl Bodies {
@@ -150,13 +157,21 @@ impl Bodies {
         let acquire = Arc::clone(&self.room).acquire_many_owned(units);
         let permit = tokio::time::timeout(self.limits.wait, acquire).await;
         let permit = permit.ok().and_then(Result::ok).ok_or(BodyFault::NoRoom)?;
-        if length >= LARGE {
-            self.used.store(true, Ordering::Relaxed);
-        }
         Ok(Room {
             bodies: self,
             permit: Some(permit),
+            length,
         })
+    }
+
+    /// Nothing of the room, for a body of `length` bytes that goes to the disk: what it passes
+    /// through is memory that can be handed back as well.
+    pub(crate) fn passing(self: Arc<Self>, length: usize) -> Room {
+        Room {
+            bodies: self,
+            permit: None,
+            length,
+        }
     }
 
     /// The whole of `body`, and the room that it takes.
@@ -192,10 +207,10 @@ impl Drop for Room {
     fn drop(&mut self) {
         self.permit = None;
         let bodies = &self.bodies;
-        let idle = bodies.room.available_permits() == bodies.units;
-        if !idle || !bodies.used.load(Ordering::Relaxed) {
+        if self.length < LARGE {
             return;
         }
+        bodies.used.store(true, Ordering::Relaxed);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };

@@ -46,8 +46,7 @@ use crate::bodies::{Bodies, BodyFault};
 use crate::router::{error_code_of, not_taken_in};
 use crate::wire::{self, Protocol, Served};
 use crate::{Credentials, EndpointError, database};
-use arrival::{Arrival, Faults};
-use framing::Framing;
+use arrival::{Arrival, Watch};
 use store::Store;
 
 /// Where the store keeps what, below the endpoint's directory.
@@ -100,11 +99,12 @@ impl ObjectService {
         bodies: &Arc<Bodies>,
     ) -> Served {
         let understood = Understood::default();
-        let faults = Faults::default();
+        let watch = Watch::default();
         let method = request.method().to_string();
-        let framing = Framing::of(request.headers());
-        let mut request = request
-            .map(|body| s3s::Body::http_body(Arrival::new(body, framing, bodies, faults.clone())));
+        let (parts, body) = request.into_parts();
+        let arrival = Arrival::new(body, &parts.headers, bodies, watch.clone());
+        let mut request = Request::from_parts(parts, s3s::Body::http_body(arrival));
+        request.extensions_mut().insert(watch.clone());
         request.extensions_mut().insert(understood.clone());
         request.extensions_mut().insert(admission.clone());
         let reply = self.service.call(request).await.unwrap_or_else(|_| {
@@ -113,7 +113,7 @@ impl ObjectService {
             wire::error(Protocol::S3, status, "InternalError", message)
         });
         let (operation, resource) = understood.take().unwrap_or((method, None));
-        if let Some(fault) = faults.take().filter(|_| !reply.status().is_success()) {
+        if let Some(fault) = watch.fault().filter(|_| !reply.status().is_success()) {
             let served = not_taken_in(Protocol::S3, operation, &fault);
             return Served { resource, ..served };
         }
@@ -184,13 +184,25 @@ impl S3Access for Signed {
             return Err(s3_error!(AccessDenied, "The request was not judged"));
         };
         admission.admit();
+        let length = context.headers().get("content-length");
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let length: usize = length.unwrap_or_default();
         if is_upload {
+            admission.pass(length);
             return Ok(());
         }
         // Whatever else has a body has an XML document, which is held in memory.
-        let length = context.headers().get("content-length");
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        match admission.reserve(length.unwrap_or_default()).await {
+        if length > MAX_DOCUMENT {
+            return Err(s3_error!(
+                MaxMessageLengthExceeded,
+                "{}",
+                BodyFault::TooLarge
+            ));
+        }
+        if let Some(watch) = context.extensions_mut().get::<Watch>() {
+            watch.expect_document();
+        }
+        match admission.reserve(length).await {
             Ok(()) => Ok(()),
             Err(BodyFault::NoRoom) => Err(s3_error!(SlowDown, "{}", BodyFault::NoRoom)),
             Err(fault) => Err(s3_error!(MaxMessageLengthExceeded, "{}", fault)),
