@@ -3,62 +3,56 @@
 mod client;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use client::{Answer, Client};
 use serde_json::json;
 use spawn_endpoint::{Credentials, EndpointConfig, EndpointHandle, start};
 
-/// A small file system in a mount namespace of its own.
+/// Where the small file system is, in the process that has it.
+const DIR: &str = "SPAWN_ENDPOINT_TEST_DISK";
+
+/// Runs a test of this file in a mount namespace of its own, where a directory is a small file
+/// system. Where none can be mounted it says so, and nothing is tested.
+fn with_small_disk(test: &str) {
+    let at = tempfile::tempdir().unwrap();
+    let root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    let unshare = if root { "-m" } else { "-rm" };
+    let mount = "mount -t tmpfs -o size=8m none \"$0\"";
+    let tried = Command::new("unshare")
+        .args([unshare, "sh", "-c", mount])
+        .arg(at.path())
+        .output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: no file system can be mounted here");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args([unshare, "sh", "-c", &format!("{mount} && exec \"$@\"")])
+        .arg(at.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(DIR, at.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{error}");
+    assert!(said.contains("1 passed"), "{said}{error}");
+}
+
+/// The small file system.
 struct Disk {
-    holder: Child,
     dir: PathBuf,
-    _at: tempfile::TempDir,
 }
 
 impl Disk {
-    /// Nothing, and why, where none can be mounted.
-    fn small() -> Option<Self> {
-        let at = tempfile::tempdir().unwrap();
-        let root = fs::metadata("/proc/self").is_ok_and(|own| {
-            use std::os::unix::fs::MetadataExt;
-            own.uid() == 0
-        });
-        let script = "mount -t tmpfs -o size=8m none \"$0\" && echo mounted && read -r _";
-        let holder = Command::new("unshare")
-            .arg(if root { "-m" } else { "-rm" })
-            .args(["sh", "-c", script])
-            .arg(at.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut holder = match holder {
-            Ok(holder) => holder,
-            Err(error) => {
-                eprintln!("SKIPPED: `unshare` cannot be run: {error}");
-                return None;
-            }
-        };
-        let mut said = String::new();
-        let mut out = BufReader::new(holder.stdout.take().unwrap());
-        out.read_line(&mut said).unwrap();
-        if said != "mounted\n" {
-            eprintln!("SKIPPED: no file system can be mounted here");
-            let _ = holder.wait();
-            return None;
-        }
-        let inside = at.path().strip_prefix("/").unwrap();
-        let dir = Path::new("/proc")
-            .join(holder.id().to_string())
-            .join("root")
-            .join(inside);
-        Some(Self {
-            holder,
-            dir,
-            _at: at,
-        })
+    fn of_this_process() -> Option<Self> {
+        let dir = PathBuf::from(std::env::var_os(DIR)?);
+        Some(Self { dir })
     }
 
     /// Fills it to the last byte.
@@ -95,13 +89,6 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
-
 fn send(client: &Client) -> Answer {
     let message = json!({ "QueueUrl": "queue", "MessageBody": "x".repeat(200_000) });
     client.sqs("SendMessage", &message)
@@ -126,7 +113,24 @@ fn assert_full(answer: &Answer, dir: &Path) {
 
 #[test]
 fn a_full_disk_has_its_name() {
-    let Some(disk) = Disk::small() else {
+    with_small_disk("fills_a_disk");
+}
+
+#[test]
+fn the_aws_cli_says_so_and_does_not_try_again() {
+    let installed = Command::new("aws").arg("--version").output();
+    if !installed.is_ok_and(|run| run.status.success()) {
+        eprintln!("SKIPPED: no `aws` on PATH");
+        return;
+    }
+    with_small_disk("fills_a_disk_for_the_aws_cli");
+}
+
+/// Not a test by itself: it needs a disk that it may fill.
+#[test]
+#[ignore = "run by the other tests"]
+fn fills_a_disk() {
+    let Some(disk) = Disk::of_this_process() else {
         return;
     };
     let dir = disk.dir.join("endpoint");
@@ -178,14 +182,11 @@ fn a_full_disk_has_its_name() {
     other_handle.stop();
 }
 
+/// Not a test by itself: it needs a disk that it may fill.
 #[test]
-fn the_aws_cli_says_so_and_does_not_try_again() {
-    let installed = Command::new("aws").arg("--version").output();
-    if !installed.is_ok_and(|run| run.status.success()) {
-        eprintln!("SKIPPED: no `aws` on PATH");
-        return;
-    }
-    let Some(disk) = Disk::small() else {
+#[ignore = "run by the other tests"]
+fn fills_a_disk_for_the_aws_cli() {
+    let Some(disk) = Disk::of_this_process() else {
         return;
     };
     let (handle, client) = disk.endpoint("endpoint");
