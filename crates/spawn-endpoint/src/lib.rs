@@ -40,6 +40,8 @@
 //! - `CopyObject` keeps the ETag of its source, and `UploadPartCopy` makes one up that is not the
 //!   MD5 of the content, since neither reads it.
 //! - A message is received in the order it became visible, and only its latest receipt deletes it.
+//! - Form uploads (`POST` with a policy) are refused: their signature is in their body.
+//! - A full disk is `DiskFull` with status 507 in every service.
 //! - Every region is the same; the region a request is signed for only shows in ARNs.
 //!
 //! # What a client needs

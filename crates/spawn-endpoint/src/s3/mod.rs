@@ -186,7 +186,9 @@ impl S3Access for Signed {
         admission.admit();
         let length = context.headers().get("content-length");
         let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let length: usize = length.unwrap_or_default();
+        let is_open_ended = context.headers().contains_key("transfer-encoding");
+        let unknown = if is_open_ended { MAX_DOCUMENT } else { 0 };
+        let length: usize = length.unwrap_or(unknown);
         if is_upload {
             admission.pass(length);
             return Ok(());

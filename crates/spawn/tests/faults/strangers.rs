@@ -8,8 +8,9 @@ use crate::support::World;
 
 #[test]
 fn an_idle_host_ends_whatever_strangers_have_begun() {
-    let world = World::new().with("SPAWN_IDLE_SECONDS", "2");
-    world.ok(["list"]);
+    let world = World::new().with("SPAWN_IDLE_SECONDS", "5");
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
     let port = std::fs::read_to_string(world.home.join("endpoint.port")).unwrap();
     let address = format!("127.0.0.1:{}", port.trim());
     let begun = [
