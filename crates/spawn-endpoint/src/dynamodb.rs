@@ -3,7 +3,7 @@
 //! The engine is called in process. Its own HTTP server would have to listen on a second port,
 //! and that port would take unsigned requests from anyone on the machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::wire::{self, Protocol, Served};
-use crate::{EndpointError, database};
+use crate::{EndpointError, database, disk};
 
 /// What precedes the operation in `X-Amz-Target`.
 const TARGETS: [&str; 2] = ["DynamoDB_20120810.", "DynamoDBStreams_20120810."];
@@ -23,6 +23,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// The tables of one endpoint.
 pub(crate) struct Tables {
+    /// The directory that the database is in.
+    dir: PathBuf,
     engine: Database,
 }
 
@@ -38,7 +40,8 @@ impl Tables {
         engine
             .disable_bulk_loading()
             .map_err(|error| database::failed(file, &error))?;
-        Ok(Self { engine })
+        let dir = file.parent().unwrap_or(file).to_owned();
+        Ok(Self { dir, engine })
     }
 
     /// Deletes items whose time to live has passed, now and every minute while `self` lives.
@@ -72,6 +75,11 @@ impl Tables {
             .and_then(|body| table_of(&body));
         let (reply, error_code) = match answer {
             Some(Ok(body)) => (wire::json(StatusCode::OK, body), None),
+            Some(Err(error)) if self.is_for_want_of_room(&error) => {
+                let message = disk::message(&self.dir);
+                let reply = wire::error(Protocol::Json, disk::STATUS, disk::CODE, &message);
+                (reply, Some(disk::CODE.to_owned()))
+            }
             Some(Err(error)) => {
                 let error = worded(operation, error);
                 let status = StatusCode::from_u16(error.status_code())
@@ -93,6 +101,12 @@ impl Tables {
             resource,
             error_code,
         }
+    }
+
+    /// Whether the engine failed because the disk is full, which it tells in words only.
+    fn is_for_want_of_room(&self, error: &DynoxideError) -> bool {
+        error.status_code() >= 500
+            && (disk::says_full(&error.to_string()) || disk::has_no_room(&self.dir))
     }
 
     /// Nothing if there is no such operation.

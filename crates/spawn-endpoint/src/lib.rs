@@ -10,8 +10,19 @@
 //!   given storage, visibility timeout 0, partial batches and FIFO order behind their own data
 //!   structures; that is most of a queue service, and their protocol layer is its small part.
 //! - **DynamoDB**: `dynoxide` in process (`dynamodb`).
-//! - Signatures of all but S3 are verified by `sigv4`. A request that is not signed with the
-//!   endpoint's own key pair is answered 403 and nothing of it is executed.
+//!
+//! # Who is let in
+//!
+//! 1. `judge` looks at the head of a request, of whichever service, before anything of its body is
+//!    read: one signature, by the endpoint's own key, for this service, of the last minutes, over
+//!    every header that means something.
+//! 2. Whether the signature fits is told by `s3s` for S3, from the head, and by `sigv4` for the other
+//!    services, which sign their body. That body is read within the bounds of `bodies`.
+//! 3. Only now is the request admitted (`admission`): it counts as activity, and its connection is
+//!    no longer a stranger's (`guests`).
+//!
+//! A request that is not let in is answered 403, or 400 where its head makes no sense, and nothing of
+//! it is executed.
 //!
 //! # Durability
 //!
@@ -29,6 +40,8 @@
 //! - `CopyObject` keeps the ETag of its source, and `UploadPartCopy` makes one up that is not the
 //!   MD5 of the content, since neither reads it.
 //! - A message is received in the order it became visible, and only its latest receipt deletes it.
+//! - Form uploads (`POST` with a policy) are refused: their signature is in their body.
+//! - A full disk is `DiskFull` with status 507 in every service.
 //! - Every region is the same; the region a request is signed for only shows in ARNs.
 //!
 //! # What a client needs
@@ -38,13 +51,21 @@
 //! session token may be anything; it is handed to the [`RequestHook`], so a host can tell callers
 //! apart.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod admission;
+mod authorization;
+mod bodies;
+mod connection;
 mod credentials;
 mod database;
+mod disk;
 mod dynamodb;
 mod error;
+mod guests;
 mod identifiers;
+mod judge;
+mod memory;
 mod percent;
 mod record;
 mod router;
@@ -53,13 +74,15 @@ mod server;
 mod sigv4;
 mod sqs;
 mod sts;
+mod timed;
 mod wire;
 
+pub use bodies::BodyLimits;
 pub use credentials::Credentials;
 pub use error::EndpointError;
 pub use record::{RequestHook, RequestRecord};
 pub use s3::existing_buckets;
-pub use server::{EndpointConfig, EndpointHandle, start};
+pub use server::{EndpointConfig, EndpointHandle, start, start_with_limits};
 
 /// The account that everything in the endpoint belongs to.
 pub const ACCOUNT_ID: &str = "123456789012";

@@ -8,27 +8,30 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::{OnceCell, watch};
 
+use crate::admission::{Admission, Admitted};
+use crate::authorization::{Authorization, Query};
+use crate::bodies::{Bodies, BodyFault};
 use crate::dynamodb::Tables;
+use crate::guests::Guest;
+use crate::judge::{Denied, judge, judge_s3};
 use crate::s3::ObjectService;
-use crate::server::{Activity, EndpointConfig, InFlight};
-use crate::sigv4::{self, Authorization};
+use crate::server::{Activity, EndpointConfig};
+use crate::sigv4;
 use crate::sqs::{Caller, Queues};
 use crate::wire::{self, Protocol, Reply, Served};
-use crate::{EndpointError, RequestRecord, percent, sts};
-
-/// No request but S3's is larger: DynamoDB takes 16 MB, SQS 1 MiB (a third more in base64).
-const MAX_BODY: usize = 16 * 1024 * 1024;
+use crate::{EndpointError, RequestRecord, disk, sts};
 
 /// The services of one endpoint, each opened by its first request.
 pub(crate) struct Router {
     config: EndpointConfig,
     activity: Arc<Activity>,
+    bodies: Arc<Bodies>,
     stopped: watch::Receiver<bool>,
     lock: OnceCell<File>,
     objects: OnceCell<ObjectService>,
@@ -40,11 +43,13 @@ impl Router {
     pub(crate) fn new(
         config: EndpointConfig,
         activity: Arc<Activity>,
+        bodies: Arc<Bodies>,
         stopped: watch::Receiver<bool>,
     ) -> Self {
         Self {
             config,
             activity,
+            bodies,
             stopped,
             lock: OnceCell::new(),
             objects: OnceCell::new(),
@@ -53,15 +58,19 @@ impl Router {
         }
     }
 
-    /// Answers one request and reports it.
-    pub(crate) async fn serve(&self, request: Request<Incoming>) -> Response<CountedBody> {
-        let in_flight = self.activity.begin();
+    /// Answers one request of `guest` and reports it.
+    pub(crate) async fn serve(
+        &self,
+        request: Request<Incoming>,
+        guest: &Arc<Guest>,
+    ) -> Response<CountedBody> {
+        let admission = Admission::new(&self.activity, guest, &self.bodies);
         let service = service_of(request.method(), request.headers());
         let session_token = session_token(&request);
         let served = if service == "s3" {
-            self.serve_s3(request).await
+            self.serve_s3(request, &admission).await
         } else {
-            self.serve_other(&service, request).await
+            self.serve_other(&service, request, &admission).await
         };
         if let Some(hook) = &self.config.on_request {
             hook(&RequestRecord {
@@ -75,56 +84,68 @@ impl Router {
         }
         served.reply.map(|body| CountedBody {
             body,
-            _in_flight: in_flight,
+            _admitted: admission.take(),
         })
     }
 
-    async fn serve_s3(&self, request: Request<Incoming>) -> Served {
-        let method = request.method().to_string();
+    async fn serve_s3(&self, request: Request<Incoming>, admission: &Admission) -> Served {
+        let (mut parts, body) = request.into_parts();
+        let method = parts.method.to_string();
+        if let Err(why) = judge_s3(&parts, &self.config.credentials, SystemTime::now()) {
+            return denied(Protocol::S3, method, &why);
+        }
+        take_headers_from_query(&mut parts);
         match self.objects().await {
-            Ok(objects) => objects.serve(request).await,
-            Err(error) => unavailable(Protocol::Query, method, &error),
+            Ok(objects) => {
+                let request = Request::from_parts(parts, body);
+                objects.serve(request, admission, &self.bodies).await
+            }
+            Err(error) => self.unavailable(Protocol::S3, method, &error),
         }
     }
 
-    async fn serve_other(&self, service: &str, request: Request<Incoming>) -> Served {
+    async fn serve_other(
+        &self,
+        service: &str,
+        request: Request<Incoming>,
+        admission: &Admission,
+    ) -> Served {
         let (parts, body) = request.into_parts();
         let protocol = protocol_of(&parts.headers);
-        let method = parts.method.to_string();
-        let refused = |status, code: &str, message: &str| Served {
-            reply: wire::error(protocol, status, code, message),
-            operation: method.clone(),
-            resource: None,
-            error_code: Some(code.to_owned()),
+        let operation = || target_of(&parts.headers).unwrap_or_else(|| parts.method.to_string());
+        let authorization = match judge(&parts, &self.config.credentials, SystemTime::now()) {
+            Ok(authorization) => authorization,
+            Err(why) => return denied(protocol, operation(), &why),
         };
-        let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-            let message = "The request is too large or was cut short";
-            return refused(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                message,
-            );
-        };
-        let body = body.to_bytes();
-        let verified = sigv4::verify(&parts, &body, &self.config.credentials, SystemTime::now());
-        if let Err(why) = verified {
-            let (reply, code) = wire::denied(protocol, &why);
+        if !matches!(service, "sqs" | "dynamodb" | "sts") {
+            let message =
+                format!("`{service}` is not part of the local endpoint (s3, sqs, dynamodb, sts)");
+            let code = "NotImplemented";
             return Served {
-                reply,
-                operation: target_of(&parts.headers).unwrap_or(method),
+                reply: closing(wire::error(
+                    protocol,
+                    StatusCode::NOT_IMPLEMENTED,
+                    code,
+                    &message,
+                )),
+                operation: parts.method.to_string(),
                 resource: None,
                 error_code: Some(code.to_owned()),
             };
         }
+        let (body, room) = match self.bodies.read(body).await {
+            Ok(read) => read,
+            Err(fault) => return not_taken_in(protocol, operation(), &fault),
+        };
+        admission.keep(room);
+        if let Err(why) = sigv4::verify(&parts, &authorization, &body, &self.config.credentials) {
+            return denied(protocol, operation(), &why);
+        }
+        admission.admit();
         match service {
             "sqs" => self.serve_sqs(protocol, &parts, body).await,
             "dynamodb" => self.serve_dynamodb(&parts, body).await,
-            "sts" => sts::serve(&body),
-            other => {
-                let message =
-                    format!("`{other}` is not part of the local endpoint (s3, sqs, dynamodb, sts)");
-                refused(StatusCode::NOT_IMPLEMENTED, "NotImplemented", &message)
-            }
+            _ => sts::serve(&body),
         }
     }
 
@@ -132,7 +153,7 @@ impl Router {
         let caller = Caller {
             host: header(&parts.headers, "host").unwrap_or_default(),
             region: Authorization::of(&parts.headers)
-                .map_or_else(|| "us-east-1".to_owned(), |a| a.region.to_owned()),
+                .map_or_else(|| "us-east-1".to_owned(), |a| a.scope.region.to_owned()),
             target: header(&parts.headers, "x-amz-target"),
             path: parts.uri.path().to_owned(),
         };
@@ -142,7 +163,7 @@ impl Router {
                     .serve(protocol, caller, &body, self.stopped.clone())
                     .await
             }
-            Err(error) => unavailable(protocol, parts.method.to_string(), &error),
+            Err(error) => self.unavailable(protocol, parts.method.to_string(), &error),
         }
     }
 
@@ -150,7 +171,9 @@ impl Router {
         let target = header(&parts.headers, "x-amz-target").unwrap_or_default();
         let tables = match self.tables().await {
             Ok(tables) => Arc::clone(tables),
-            Err(error) => return unavailable(Protocol::Json, parts.method.to_string(), &error),
+            Err(error) => {
+                return self.unavailable(Protocol::Json, parts.method.to_string(), &error);
+            }
         };
         let answer = tokio::task::spawn_blocking(move || tables.serve(&target, &body)).await;
         answer.unwrap_or_else(|_| Served {
@@ -208,6 +231,30 @@ impl Router {
             .await?;
         Ok(dir)
     }
+
+    /// The answer of a service that cannot be opened.
+    fn unavailable(&self, protocol: Protocol, operation: String, error: &EndpointError) -> Served {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(cause) = source {
+            message.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        let dir = &self.config.dir;
+        let full = disk::is_full(error) || disk::says_full(&message) || disk::has_no_room(dir);
+        let (status, code) = if full {
+            message = disk::message(dir);
+            (disk::STATUS, disk::CODE)
+        } else {
+            (StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
+        };
+        Served {
+            reply: wire::error(protocol, status, code, &message),
+            operation,
+            resource: None,
+            error_code: Some(code.to_owned()),
+        }
+    }
 }
 
 fn lock(dir: PathBuf) -> Result<File, EndpointError> {
@@ -241,30 +288,10 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn unavailable(protocol: Protocol, operation: String, error: &EndpointError) -> Served {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Served {
-        reply: wire::error(
-            protocol,
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "InternalError",
-            &message,
-        ),
-        operation,
-        resource: None,
-        error_code: Some("InternalError".to_owned()),
-    }
-}
-
 /// The service a request is for: what it is signed for, else what its target says, else S3.
 fn service_of(method: &Method, headers: &HeaderMap) -> String {
     if let Some(authorization) = Authorization::of(headers) {
-        return authorization.service.to_owned();
+        return authorization.scope.service.to_owned();
     }
     let target = header(headers, "x-amz-target").unwrap_or_default();
     let form = "application/x-www-form-urlencoded";
@@ -303,19 +330,70 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 /// In a header, or in the query of a presigned URL.
 fn session_token<B>(request: &Request<B>) -> Option<String> {
     header(request.headers(), "x-amz-security-token").or_else(|| {
-        let query = request.uri().query()?;
-        query.split('&').find_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            name.eq_ignore_ascii_case("x-amz-security-token")
-                .then(|| String::from_utf8_lossy(&percent::decode(value)).into_owned())
-        })
+        let query = Query::of(request.uri());
+        let mut pairs = query.iter();
+        let found = pairs.find(|(name, _)| name.eq_ignore_ascii_case("x-amz-security-token"));
+        found.map(|(_, value)| value.to_owned())
     })
 }
 
-/// A response body that counts as a request in flight until it is sent or dropped.
+/// Presigned URLs of version 2 carry in their query the headers that they are signed with, which is
+/// where a plain client leaves them. `s3s` looks for them among the headers, with their values.
+fn take_headers_from_query(parts: &mut Parts) {
+    let query = Query::of(&parts.uri);
+    if query.get("AWSAccessKeyId").is_none() {
+        return;
+    }
+    for (name, value) in query.iter() {
+        let name = name.to_ascii_lowercase();
+        let hoisted = name.starts_with("x-amz-") || name == "content-md5" || name == "content-type";
+        if !hoisted || parts.headers.contains_key(&name) {
+            continue;
+        }
+        // What is no header would not fit the signature either.
+        if let (Ok(name), Ok(value)) = (
+            hyper::header::HeaderName::try_from(name),
+            HeaderValue::from_str(value),
+        ) {
+            parts.headers.insert(name, value);
+        }
+    }
+}
+
+/// The answer to a request that is refused for its signature. The body was not read, or is not worth
+/// reading on for.
+fn denied(protocol: Protocol, operation: String, why: &Denied) -> Served {
+    let (reply, code) = wire::denied(protocol, why);
+    Served {
+        reply: closing(reply),
+        operation,
+        resource: None,
+        error_code: Some(code.to_owned()),
+    }
+}
+
+/// The answer to a request whose body was not taken in.
+pub(crate) fn not_taken_in(protocol: Protocol, operation: String, fault: &BodyFault) -> Served {
+    let (reply, code) = fault.answer(protocol);
+    Served {
+        reply: closing(reply),
+        operation,
+        resource: None,
+        error_code: Some(code.to_owned()),
+    }
+}
+
+/// The connection is not used again: what is left of the body stands in the way.
+fn closing(mut reply: Reply) -> Reply {
+    let close = HeaderValue::from_static("close");
+    reply.headers_mut().insert(CONNECTION, close);
+    reply
+}
+
+/// A response body that holds what its request was admitted with until it is sent or dropped.
 pub(crate) struct CountedBody {
     body: s3s::Body,
-    _in_flight: InFlight,
+    _admitted: Admitted,
 }
 
 impl Body for CountedBody {

@@ -1,27 +1,25 @@
 //! The serving thread: from a bare listener to a runtime with connections, and back.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::bodies::{Bodies, BodyLimits};
+use crate::connection::connection;
+use crate::guests::Guests;
 use crate::router::Router;
 use crate::{Credentials, EndpointError, RequestHook};
 
 /// How long requests may go on after a stop was asked for.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// What an endpoint needs to run.
 pub struct EndpointConfig {
@@ -102,13 +100,14 @@ impl EndpointHandle {
         self.address
     }
 
-    /// Requests being served now, long polls and running downloads included.
+    /// Verified requests being served now, long polls and running downloads included. What is not
+    /// signed, or not wholly here, does not count: nobody without the key keeps an endpoint busy.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.activity.in_flight.load(Ordering::SeqCst)
     }
 
-    /// When a request last began or ended; nothing if there was none yet.
+    /// When a verified request last began or ended; nothing if there was none yet.
     #[must_use]
     pub fn last_request(&self) -> Option<Instant> {
         self.activity.last_request()
@@ -150,6 +149,18 @@ pub fn start(
     listener: TcpListener,
     config: EndpointConfig,
 ) -> Result<EndpointHandle, EndpointError> {
+    start_with_limits(listener, config, BodyLimits::default())
+}
+
+/// Like [`start`], with other bounds on bodies than the usual ones.
+///
+/// # Errors
+/// The listener cannot be set up or the thread cannot be started.
+pub fn start_with_limits(
+    listener: TcpListener,
+    config: EndpointConfig,
+    limits: BodyLimits,
+) -> Result<EndpointHandle, EndpointError> {
     let failed = |source| EndpointError::Start { source };
     let address = listener.local_addr().map_err(failed)?;
     listener.set_nonblocking(false).map_err(failed)?;
@@ -160,7 +171,7 @@ pub fn start(
         .name("aws-endpoint".to_owned())
         .spawn({
             let (activity, stopping) = (Arc::clone(&activity), Arc::clone(&stopping));
-            move || run(&listener, config, activity, &stopping, stopped)
+            move || run(&listener, config, limits, activity, &stopping, stopped)
         })
         .map_err(failed)?;
     Ok(EndpointHandle {
@@ -175,6 +186,7 @@ pub fn start(
 fn run(
     listener: &TcpListener,
     config: EndpointConfig,
+    limits: BodyLimits,
     activity: Arc<Activity>,
     stopping: &AtomicBool,
     stopped: watch::Receiver<bool>,
@@ -197,7 +209,8 @@ fn run(
         .thread_name("aws-endpoint-io")
         .build()
         .and_then(|runtime| {
-            let router = Arc::new(Router::new(config, activity, stopped.clone()));
+            let bodies = Bodies::new(limits);
+            let router = Arc::new(Router::new(config, activity, bodies, stopped.clone()));
             let served = runtime.block_on(accept(first, listener, &router, stopped));
             drop(router);
             runtime.shutdown_timeout(GRACE);
@@ -212,21 +225,24 @@ async fn accept(
     first: TcpStream,
     listener: &TcpListener,
     router: &Arc<Router>,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> io::Result<()> {
+    let mut stop = stopped.clone();
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
     first.set_nonblocking(true)?;
     let first = tokio::net::TcpStream::from_std(first)?;
 
+    let guests = Arc::new(Guests::default());
     let mut connections = JoinSet::new();
-    connections.spawn(connection(first, Arc::clone(router), stopped.clone()));
+    let serve = |stream| connection(stream, guests.arrive(), Arc::clone(router), stopped.clone());
+    connections.spawn(serve(first));
     loop {
         tokio::select! {
-            () = stop_asked(&mut stopped) => break,
+            () = stop_asked(&mut stop) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, Arc::clone(router), stopped.clone()));
+                    connections.spawn(serve(stream));
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
@@ -243,29 +259,4 @@ async fn accept(
 pub(crate) async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
     // The sender is in the handle; if that is gone, so is who wanted the endpoint.
     let _ = stopped.wait_for(|stop| *stop).await;
-}
-
-async fn connection(
-    stream: tokio::net::TcpStream,
-    router: Arc<Router>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
-        let router = Arc::clone(&router);
-        async move { Ok::<_, Infallible>(router.serve(request).await) }
-    });
-    let mut served = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    // How a connection ends is the client's affair.
-    tokio::select! {
-        _ = served.as_mut() => {}
-        () = stop_asked(&mut stopped) => {
-            served.as_mut().graceful_shutdown();
-            let _ = served.await;
-        }
-    }
 }

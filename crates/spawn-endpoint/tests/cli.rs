@@ -35,14 +35,32 @@ impl Ran {
 }
 
 impl Aws<'_> {
+    /// A Python program with boto3 that gets the endpoint's URL; nothing if there is no boto3.
+    fn python(&self, program: &str) -> Option<Ran> {
+        let found = Command::new("python3")
+            .args(["-c", "import boto3"])
+            .output();
+        if !found.is_ok_and(|run| run.status.success()) {
+            eprintln!("SKIPPED: python3 has no boto3");
+            return None;
+        }
+        let mut command = Command::new("python3");
+        let url = format!("http://{}", self.0.client.address);
+        Some(self.ran(command.args(["-c", program, &url])))
+    }
+
     /// As the wrapper on a worker's PATH does: `--endpoint-url` on every call, since version 1
     /// takes no other hint for SQS.
     fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("aws");
+        let url = format!("http://{}", self.0.client.address);
+        self.ran(command.args(["--endpoint-url", &url]).args(arguments))
+    }
+
+    fn ran(&self, command: &mut Command) -> Ran {
         let client = &self.0.client;
         let nowhere = self.0.dir.with_file_name("no-such-file");
-        let output = Command::new("aws")
-            .args(["--endpoint-url", &format!("http://{}", client.address)])
-            .args(arguments)
+        let output = command
             .env("AWS_ACCESS_KEY_ID", &client.credentials.access_key_id)
             .env(
                 "AWS_SECRET_ACCESS_KEY",
@@ -314,4 +332,83 @@ fn dynamodb_and_sts() {
         "text",
     ]);
     assert_eq!(account.ok().trim(), spawn_endpoint::ACCOUNT_ID);
+}
+
+#[test]
+fn presigned_urls_are_good_for_anybody() {
+    if !installed() {
+        return;
+    }
+    let (endpoint, client) = Endpoint::with_bucket();
+    client.put("/bkt/some key", b"shared").ok();
+    let aws = Aws(&endpoint);
+    // In a task there is a session token, which the URL carries.
+    let url = aws
+        .run(&["s3", "presign", "s3://bkt/some key", "--expires-in", "60"])
+        .ok();
+    let target = url
+        .trim()
+        .strip_prefix(&format!("http://{}", client.address))
+        .unwrap();
+    assert!(target.contains("Signature="), "{target}");
+    let host = [("host".to_owned(), client.address.to_string())];
+    assert_eq!(
+        client.exchange("GET", target, &host, b"").ok().text(),
+        "shared"
+    );
+    let record = endpoint.last_record();
+    assert_eq!(record.session_token.as_deref(), Some("array-1/7"));
+    assert_eq!(client.exchange("DELETE", target, &host, b"").status, 403);
+    let past = aws
+        .run(&["s3", "presign", "s3://bkt/some key", "--expires-in", "-10"])
+        .ok();
+    let target = past
+        .trim()
+        .strip_prefix(&format!("http://{}", client.address))
+        .unwrap();
+    assert_eq!(client.exchange("GET", target, &host, b"").status, 403);
+}
+
+/// Uploads of every kind that boto3 makes over plain HTTP.
+const UPLOADS: &str = r#"
+import boto3, botocore.config, io, sys, tempfile, urllib.request
+class Pipe(io.RawIOBase):
+    def __init__(self, data): self.data = io.BytesIO(data)
+    def readable(self): return True
+    def read(self, size=-1): return self.data.read(size)
+big = bytes(range(256)) * 70000
+for version in ("s3v4", "s3"):
+    config = botocore.config.Config(signature_version=version)
+    urls = boto3.client("s3", endpoint_url=sys.argv[1], config=config)
+    s3 = boto3.client("s3", endpoint_url=sys.argv[1])
+    def same(key, data):
+        assert s3.get_object(Bucket="bkt", Key=key)["Body"].read() == data, key
+    s3.put_object(Bucket="bkt", Key="bytes", Body=b"small")
+    same("bytes", b"small")
+    for name in ("CRC32", "CRC32C", "SHA1", "SHA256"):
+        try:
+            s3.put_object(Bucket="bkt", Key=name, Body=b"small", ChecksumAlgorithm=name)
+        except botocore.exceptions.MissingDependencyException:
+            continue
+        same(name, b"small")
+    with tempfile.TemporaryFile() as file:
+        file.write(big); file.seek(0)
+        s3.put_object(Bucket="bkt", Key="file", Body=file, Metadata={"a": "b"})
+    same("file", big)
+    s3.upload_fileobj(Pipe(big), "bkt", "pipe")
+    same("pipe", big)
+    put = urls.generate_presigned_url("put_object", Params={"Bucket": "bkt", "Key": "url"}, ExpiresIn=60)
+    urllib.request.urlopen(urllib.request.Request(put, data=big, method="PUT", headers={"Content-Type": ""}))
+    same("url", big)
+    get = urls.generate_presigned_url("get_object", Params={"Bucket": "bkt", "Key": "url"}, ExpiresIn=60)
+    assert urllib.request.urlopen(get).read() == big
+print("done")
+"#;
+
+#[test]
+fn boto3_uploads_of_every_kind() {
+    let (endpoint, _) = Endpoint::with_bucket();
+    if let Some(ran) = Aws(&endpoint).python(UPLOADS) {
+        assert_eq!(ran.ok(), "done\n");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,6 +81,11 @@ impl Blobs {
             made: AtomicU64::new(0),
             reading: Mutex::default(),
         }
+    }
+
+    /// The directory that the store is in.
+    pub(super) fn store_dir(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
     }
 
     fn create(&self) -> io::Result<(String, File)> {

@@ -18,7 +18,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::blobs::{Blobs, Piece};
 use super::metadata::Metadata;
-use crate::{EndpointError, database};
+use crate::{EndpointError, database, disk};
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS buckets (
@@ -95,20 +95,19 @@ impl From<serde_json::Error> for Fault {
     }
 }
 
-impl From<Fault> for S3Error {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Refused(error) => error,
-            Fault::Broken(error) => {
-                let mut answer = S3Error::with_message(
-                    S3ErrorCode::InternalError,
-                    format!("The local store failed: {error}"),
-                );
-                answer.set_source(error);
-                answer
-            }
-        }
+/// The answer to what the store itself could not do: a full disk has its own name.
+pub(super) fn broken(blobs: &Blobs, error: Box<dyn std::error::Error + Send + Sync>) -> S3Error {
+    let dir = blobs.store_dir();
+    if disk::is_full(&*error) || disk::says_full(&error.to_string()) || disk::has_no_room(dir) {
+        let code = S3ErrorCode::Custom(disk::CODE.into());
+        let mut answer = S3Error::with_message(code, disk::message(dir));
+        answer.set_status_code(disk::STATUS);
+        return answer;
     }
+    let message = format!("The local store failed: {error}");
+    let mut answer = S3Error::with_message(S3ErrorCode::InternalError, message);
+    answer.set_source(error);
+    answer
 }
 
 /// One object's row.
@@ -145,7 +144,9 @@ impl Store {
     ) -> S3Result<T> {
         let store = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&store)).await {
-            Ok(done) => done.map_err(S3Error::from),
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(Fault::Refused(error))) => Err(error),
+            Ok(Err(Fault::Broken(error))) => Err(broken(&self.blobs, error)),
             Err(error) => Err(s3_error!(error, InternalError)),
         }
     }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_core::Stream;
-use hyper::HeaderMap;
+use hyper::{HeaderMap, StatusCode};
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::StreamingBlob;
-use s3s::{S3Result, TrailingHeaders, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, TrailingHeaders, s3_error};
 
 use super::blobs::{Blobs, Draft};
 use super::checksums::{self, Checksums};
+use super::store;
+use crate::bodies::BodyFault;
 
 /// A body that has arrived whole and agrees with every digest the client gave.
 pub(super) struct Upload {
@@ -41,7 +43,7 @@ pub(super) async fn receive(
             draft
                 .push(chunk)
                 .await
-                .map_err(|error| s3_error!(error, InternalError))?;
+                .map_err(|error| store::broken(blobs, error.into()))?;
         }
     }
     let md5 = md5.finalize();
@@ -77,9 +79,14 @@ pub(super) async fn receive(
 }
 
 /// A body that breaks off, or whose bytes do not fit the digest or the signatures in it.
-fn incomplete(error: s3s::StdError) -> s3s::S3Error {
+fn incomplete(error: s3s::StdError) -> S3Error {
     let text = error.to_string();
-    let mut answer = if text.to_ascii_lowercase().contains("checksum") {
+    let mut answer = if text.contains("Sha256Mismatch") {
+        let code = S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into());
+        let mut answer = S3Error::with_message(code, BodyFault::OtherDigest.to_string());
+        answer.set_status_code(StatusCode::BAD_REQUEST);
+        answer
+    } else if text.to_ascii_lowercase().contains("checksum") {
         s3_error!(
             BadDigest,
             "The body does not match the digest that was sent: {text}"

@@ -4,6 +4,8 @@ use std::fmt::Display;
 
 use hyper::StatusCode;
 
+use crate::disk;
+
 /// What went wrong, by the codes that clients match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -22,6 +24,7 @@ pub(super) enum Kind {
     BatchEntryIdsNotDistinct,
     InvalidBatchEntryId,
     BatchRequestTooLong,
+    DiskFull,
     Internal,
 }
 
@@ -44,6 +47,7 @@ impl Kind {
             Self::BatchEntryIdsNotDistinct => "BatchEntryIdsNotDistinct",
             Self::InvalidBatchEntryId => "InvalidBatchEntryId",
             Self::BatchRequestTooLong => "BatchRequestTooLong",
+            Self::DiskFull => disk::CODE,
             Self::Internal => "InternalFailure",
         }
     }
@@ -67,6 +71,7 @@ impl Kind {
 
     pub(super) fn status(self) -> StatusCode {
         match self {
+            Self::DiskFull => disk::STATUS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -116,7 +121,13 @@ impl Fault {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        Self::internal(&error)
+        let full = disk::is_full(&error);
+        let fault = Self::internal(&error);
+        if full {
+            Self::new(Kind::DiskFull, fault.message)
+        } else {
+            fault
+        }
     }
 }
 

@@ -25,7 +25,7 @@ mod request;
 mod send;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,8 +38,8 @@ use tokio::time::Instant;
 
 use crate::server::stop_asked;
 use crate::wire::{self, Protocol, Served};
-use crate::{EndpointError, database};
-use fault::Fault;
+use crate::{EndpointError, database, disk};
+use fault::{Fault, Kind};
 pub(crate) use query::decode_form;
 use receive::Received;
 use request::Input;
@@ -99,6 +99,8 @@ pub(crate) struct Caller {
 
 /// The queues of one endpoint.
 pub(crate) struct Queues {
+    /// The directory that the database is in.
+    dir: PathBuf,
     database: Mutex<Connection>,
     /// Wakes the long polls of a queue when something about it changed.
     changed: Mutex<HashMap<i64, Arc<Notify>>>,
@@ -111,6 +113,7 @@ impl Queues {
     /// Opens or creates the queues in `file`. Blocks.
     pub(crate) fn open(file: &Path) -> Result<Self, EndpointError> {
         Ok(Self {
+            dir: file.parent().unwrap_or(file).to_owned(),
             database: Mutex::new(database::open(file, SCHEMA)?),
             changed: Mutex::default(),
         })
@@ -130,7 +133,7 @@ impl Queues {
                 let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
                 (operation, Input::from_json(body))
             }
-            Protocol::Query => {
+            Protocol::Query | Protocol::S3 => {
                 let (operation, input) = query::read(body, &caller.path);
                 (operation, Ok(input))
             }
@@ -149,7 +152,7 @@ impl Queues {
             .map(|fault| fault.kind.query_code().to_owned());
         let reply = match (answer, protocol) {
             (Ok(output), Protocol::Json) => wire::json(StatusCode::OK, output.to_string()),
-            (Ok(output), Protocol::Query) => {
+            (Ok(output), Protocol::Query | Protocol::S3) => {
                 wire::xml(StatusCode::OK, query::write(&operation, &output))
             }
             (Err(fault), protocol) => refuse(protocol, &fault),
@@ -260,17 +263,33 @@ impl Queues {
     ) -> Outcome<T> {
         let queues = Arc::clone(self);
         let done = tokio::task::spawn_blocking(move || {
-            let mut database = queues
-                .database
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
-            transaction.commit()?;
-            Ok(done)
+            let done = queues.transact(work);
+            done.map_err(|fault| queues.name_full_disk(fault))
         });
         done.await
             .unwrap_or_else(|error| Err(Fault::internal(&error)))
+    }
+
+    fn transact<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Outcome<T>) -> Outcome<T> {
+        let mut database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        Ok(done)
+    }
+
+    /// A store that failed for want of room says so, and where. Blocks.
+    fn name_full_disk(&self, fault: Fault) -> Fault {
+        let full = match fault.kind {
+            Kind::DiskFull => true,
+            Kind::Internal => disk::has_no_room(&self.dir),
+            _ => false,
+        };
+        if full {
+            Fault::new(Kind::DiskFull, disk::message(&self.dir))
+        } else {
+            fault
+        }
     }
 
     fn changes_of(&self, queue: i64) -> Arc<Notify> {
@@ -312,7 +331,7 @@ fn refuse(protocol: Protocol, fault: &Fault) -> wire::Reply {
     let status = fault.kind.status();
     let query_code = fault.kind.query_code();
     match protocol {
-        Protocol::Query => wire::error(protocol, status, query_code, &fault.message),
+        Protocol::Query | Protocol::S3 => wire::error(protocol, status, query_code, &fault.message),
         Protocol::Json => {
             let code = format!("com.amazonaws.sqs#{}", fault.kind.json_code());
             let mut reply = wire::error(protocol, status, &code, &fault.message);

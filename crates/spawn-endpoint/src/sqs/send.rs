@@ -51,7 +51,9 @@ pub(super) fn each(
                 done.insert("Id".to_owned(), json!(id));
                 successful.push(Value::Object(done));
             }
-            Err(fault) if fault.kind == Kind::Internal => return Err(fault),
+            Err(fault) if matches!(fault.kind, Kind::Internal | Kind::DiskFull) => {
+                return Err(fault);
+            }
             Err(fault) => failed.push(json!({
                 "Id": id,
                 "Code": fault.kind.query_code(),

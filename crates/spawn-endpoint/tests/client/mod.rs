@@ -23,6 +23,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn start() -> Self {
+        Self::start_with(|listener, config| start(listener, config).unwrap())
+    }
+
+    pub fn start_with(start: impl FnOnce(TcpListener, EndpointConfig) -> EndpointHandle) -> Self {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("endpoint");
         let credentials = Credentials::load_or_create(&home.path().join("credentials")).unwrap();
@@ -37,8 +41,7 @@ impl Endpoint {
                     move |record: &RequestRecord| records.lock().unwrap().push(record.clone())
                 })),
             },
-        )
-        .unwrap();
+        );
         Self {
             dir,
             client: Client::new(handle.address(), credentials),
@@ -206,6 +209,19 @@ impl Client {
 
     /// Signs as if it were `now`.
     pub fn send_at(&self, request: &Request<'_>, now: SystemTime) -> Answer {
+        let (target, headers) = self.sign(request, now);
+        self.exchange(request.method, &target, &headers, request.body)
+    }
+
+    /// A signed request as it goes over the wire.
+    pub fn signed_bytes(&self, request: &Request<'_>) -> Vec<u8> {
+        let (target, headers) = self.sign(request, SystemTime::now());
+        let head = head(request.method, &target, &headers, request.body.len());
+        [head.as_bytes(), request.body].concat()
+    }
+
+    /// The target of a request, and its headers with the signature.
+    fn sign(&self, request: &Request<'_>, now: SystemTime) -> (String, Vec<(String, String)>) {
         let timestamp = amz_date(now);
         let date = &timestamp[..8];
         let payload = hex(&Sha256::digest(request.body));
@@ -267,7 +283,7 @@ impl Client {
         } else {
             format!("{path}?{query}")
         };
-        self.exchange(request.method, &target, &headers, request.body)
+        (target, headers)
     }
 
     /// Sends without a signature.
@@ -304,11 +320,7 @@ impl Client {
     ) -> std::io::Result<Answer> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        let head = head(method, target, headers, body.len());
         stream.write_all(head.as_bytes())?;
         // A refused request may be answered and closed before its body is read.
         let _ = stream.write_all(body);
@@ -371,7 +383,16 @@ impl Client {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+fn head(method: &str, target: &str, headers: &[(String, String)], length: usize) -> String {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head + &format!("content-length: {length}\r\n\r\n")
+}
+
+/// The answer in what a connection sent; nothing if it is not whole.
+pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");

@@ -17,3 +17,4 @@ mod isolations;
 mod misbehaving;
 mod observing;
 mod stops;
+mod strangers;
