@@ -116,7 +116,9 @@ impl PathTrees {
 
     fn place_of(&self, real: &Path) -> Option<PathBuf> {
         let (n, rest) = self.tree_with(real)?;
-        Some(Path::new(PLACES).join(n.to_string()).join(rest))
+        let place = Path::new(PLACES).join(n.to_string());
+        // Joined to nothing, it would end with a `/`.
+        Some(place.components().chain(rest.components()).collect())
     }
 
     fn tree_with<'a>(&self, real: &'a Path) -> Option<(usize, &'a Path)> {
