@@ -353,11 +353,13 @@ impl Survey {
                 });
             }
         }
-        let spelt = found.trees.iter().map(|t| (&t.real, &t.real));
-        let names = spelt.chain(&self.aliases).filter_map(|(name, real)| {
-            // Text that says `/tmp` means the task's own.
-            let everywhere = !self.private.contains(name);
-            Some((name.as_path(), found.place_of(real)?, everywhere))
+        // Also trees in others: `/tmp` may be one, and text that says `/tmp` means the task's own.
+        let trees = self.visited.iter().map(|dir| self.tree_of(dir));
+        let aliases = self.aliases.iter().map(|(n, r)| (n.as_path(), r.as_path()));
+        let names = trees.map(|tree| (tree, tree)).chain(aliases);
+        let names = names.filter_map(|(name, real)| {
+            let everywhere = !self.private.iter().any(|private| private == name);
+            Some((name, found.place_of(real)?, everywhere))
         });
         let names = PathNames::new(names);
 

@@ -83,7 +83,8 @@ fn trees_that_hold_others_are_shown_once() {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     let (outer, inner) = (root.path().join("bin"), root.path().join("deep/tool/bin"));
     program(&inner.join("tool"), "");
-    program(&outer.join("run"), &format!("#!{}/tool\n", inner.display()));
+    let named = inner.display();
+    program(&outer.join("run"), &format!("#!{named}/tool\n{named}\n"));
     // A relative link that leads nowhere from elsewhere, and one that leads out.
     let beside = tempfile::tempdir_in("/tmp").unwrap();
     let name = beside.path().file_name().unwrap().to_owned();
@@ -103,7 +104,8 @@ fn trees_that_hold_others_are_shown_once() {
     );
     let place = dir.path().join(format!("path/{n}/bin"));
     let line = fs::read_to_string(place.join("run")).unwrap();
-    assert_eq!(line, format!("#!/spawn/path/{n}/deep/tool/bin/tool\n"));
+    let named = format!("/spawn/path/{n}/deep/tool/bin");
+    assert_eq!(line, format!("#!{named}/tool\n{named}\n"));
     let far = format!("/spawn/path/{}/bin/far", 1 - n);
     assert_eq!(fs::read_link(place.join("far")).unwrap(), Path::new(&far));
 }
