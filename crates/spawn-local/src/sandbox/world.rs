@@ -192,6 +192,7 @@ impl World {
             control: PathBuf::new(),
             home: None,
             shims: None,
+            path: PathTrees::default(),
             per_task: Vec::new(),
             per_sandbox: Vec::new(),
         }
