@@ -15,13 +15,16 @@
 //! This keeps tasks from treading on each other by accident. It is no security boundary: scripts
 //! run as the user who launched them and can do what that user can.
 //!
-//! [`force`] ends what does not go by itself, [`world`] builds, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
+//! [`force`] ends what does not go by itself, [`world`] builds, [`path_trees`] finds programs that it would
+//! hide, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
 //! the agent say, [`limits`] bounds memory and processors, [`processes`] reads `/proc`.
 
 pub mod force;
 pub mod init;
 pub mod init_link;
 pub mod limits;
+mod path_names;
+pub mod path_trees;
 pub mod processes;
 pub mod tidy;
 pub mod world;

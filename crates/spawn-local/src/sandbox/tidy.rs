@@ -12,21 +12,14 @@ use std::path::{Path, PathBuf};
 pub struct Scratch {
     path: PathBuf,
     dir: fs::File,
-    /// Left alone, with everything in them: directories bound into this one.
-    keep: Vec<PathBuf>,
     mode: u32,
 }
 
 impl Scratch {
-    /// The directory at `path`, sparing `keep`, with these permissions for each task.
-    pub fn new(path: PathBuf, keep: Vec<PathBuf>, mode: u32) -> io::Result<Scratch> {
+    /// The directory at `path`, with these permissions for each task.
+    pub fn new(path: PathBuf, mode: u32) -> io::Result<Scratch> {
         let dir = fs::File::open(&path)?;
-        Ok(Scratch {
-            path,
-            dir,
-            keep,
-            mode,
-        })
+        Ok(Scratch { path, dir, mode })
     }
 
     /// Whether it is as a task should find it: empty, there, and with its permissions.
@@ -34,9 +27,7 @@ impl Scratch {
         let as_made = |meta: fs::Metadata| {
             meta.nlink() > 0 && meta.permissions().mode() & 0o7777 == self.mode
         };
-        self.keep.is_empty()
-            && self.dir.metadata().is_ok_and(as_made)
-            && is_empty(&self.dir).unwrap_or(false)
+        self.dir.metadata().is_ok_and(as_made) && is_empty(&self.dir).unwrap_or(false)
     }
 
     /// Removes everything that tasks left in it, and gives it its permissions back.
@@ -51,7 +42,10 @@ impl Scratch {
         }
         self.dir
             .set_permissions(fs::Permissions::from_mode(self.mode))?;
-        empty_but(&self.path, &self.keep)
+        for entry in fs::read_dir(&self.path)? {
+            remove(&entry?.path())?;
+        }
+        Ok(())
     }
 }
 
@@ -96,22 +90,6 @@ fn is_empty(dir: &fs::File) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes everything in `dir` but `keep` and the directories that lead there.
-pub fn empty_but(dir: &Path, keep: &[PathBuf]) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if keep.contains(&path) {
-            continue;
-        }
-        if keep.iter().any(|k| k.starts_with(&path)) {
-            empty_but(&path, keep)?;
-            continue;
-        }
-        remove(&path)?;
-    }
-    Ok(())
-}
-
 /// Removes a file or a tree, also where a task took its own permissions away.
 pub fn remove(path: &Path) -> io::Result<()> {
     let gone = |result: io::Result<()>| match result {
@@ -148,29 +126,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_task_leaves_is_removed_and_the_kept_is_spared() {
+    fn whatever_a_task_leaves_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().to_owned();
-        let kept = root.join("a/kept");
-        fs::create_dir_all(&kept).unwrap();
-        fs::write(kept.join("file"), "x").unwrap();
-        let mut scratch = Scratch::new(root.clone(), vec![kept.clone()], 0o700).unwrap();
+        let mut scratch = Scratch::new(root.clone(), 0o700).unwrap();
 
         fs::create_dir_all(root.join("deep/locked/in")).unwrap();
         fs::write(root.join("deep/locked/in/file"), "x").unwrap();
         fs::set_permissions(root.join("deep/locked"), fs::Permissions::from_mode(0o0)).unwrap();
         fs::write(root.join(".hidden"), "x").unwrap();
-        fs::write(root.join("a/beside"), "x").unwrap();
         std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
         scratch.empty().unwrap();
 
-        let mut left: Vec<_> = fs::read_dir(&root)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        left.sort();
-        assert_eq!(left, ["a"]);
-        assert!(kept.join("file").exists() && !root.join("a/beside").exists());
+        assert!(is_empty(&scratch.dir).unwrap());
         assert!(Path::new("/etc/passwd").exists());
     }
 
@@ -179,7 +147,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("work");
         fs::create_dir(&path).unwrap();
-        let mut scratch = Scratch::new(path.clone(), vec![], 0o1777).unwrap();
+        let mut scratch = Scratch::new(path.clone(), 0o1777).unwrap();
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
         scratch.empty().unwrap();
@@ -193,7 +161,7 @@ mod tests {
     #[test]
     fn emptiness_is_seen_each_time() {
         let dir = tempfile::tempdir().unwrap();
-        let mut scratch = Scratch::new(dir.path().to_owned(), vec![], 0o700).unwrap();
+        let mut scratch = Scratch::new(dir.path().to_owned(), 0o700).unwrap();
         for _ in 0..2 {
             assert!(is_empty(&scratch.dir).unwrap());
             fs::write(dir.path().join("f"), "x").unwrap();

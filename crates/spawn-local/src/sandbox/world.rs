@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{chdir, getegid, geteuid, pivot_root};
 
+use super::path_trees::PathTrees;
 use super::tidy::Scratch;
 use crate::shortage::is_shortage;
 use crate::wire::agent::Isolation;
@@ -35,8 +36,8 @@ pub struct WorldPlan {
     pub own_home: bool,
     /// The directory of stand-ins, if there are any.
     pub shims: Option<PathBuf>,
-    /// Directories on the tasks' PATH; those under a private directory stay visible, read-only.
-    pub path: Vec<PathBuf>,
+    /// The tasks' PATH, and what of it would be hidden.
+    pub path: PathTrees,
 }
 
 /// Why a world cannot be built as planned.
@@ -73,6 +74,8 @@ pub struct World {
     pub home: Option<PathBuf>,
     /// Stand-ins for programs that the machine has under another name only.
     pub shims: Option<PathBuf>,
+    /// The launching shell's PATH, as it is here.
+    pub path: PathTrees,
     per_task: Vec<Scratch>,
     per_sandbox: Vec<Scratch>,
 }
@@ -133,6 +136,7 @@ impl World {
             make_dir(&plan.worker.join("home"))?;
             bind_dir(&plan.worker.join("home"), &spawn.join("home"), false)?;
         }
+        show_path(plan, &root)?;
 
         let mut privates = Vec::new();
         for (own, at) in [("tmp", "/tmp"), ("vartmp", "/var/tmp")] {
@@ -142,34 +146,19 @@ impl World {
                 continue;
             }
             bind(&plan.worker.join(own), &inside, false)?;
-            let mut trees: Vec<&Path> = plan
-                .path
-                .iter()
-                .filter(|dir| dir.starts_with(at) && dir.is_dir())
-                .map(|dir| tree_of(dir, at))
-                .collect();
-            // Those that hold others come first, and once.
-            trees.sort();
-            let mut keep: Vec<PathBuf> = Vec::new();
-            for tree in trees {
-                if !keep.iter().any(|kept| tree.starts_with(kept)) {
-                    expose(tree, &root)?;
-                    keep.push(tree.to_owned());
-                }
-            }
-            privates.push(Private::new(at, &inside, keep, 0o1777)?);
+            privates.push(Private::new(at, &inside, 0o1777)?);
         }
         let shm = root.join("dev/shm");
         if is_real_dir(&shm) {
             mount_new("tmpfs", &shm, "mode=1777")?;
-            privates.push(Private::new("/dev/shm", &shm, Vec::new(), 0o1777)?);
+            privates.push(Private::new("/dev/shm", &shm, 0o1777)?);
         }
         if plan.own_home {
             let inside = spawn.join("home");
-            privates.push(Private::new("/spawn/home", &inside, Vec::new(), 0o700)?);
+            privates.push(Private::new("/spawn/home", &inside, 0o700)?);
         }
-        let work = Private::new("/spawn/work", &spawn.join("work"), Vec::new(), 0o700)?;
-        let control = Private::new("/spawn/control", &spawn.join("control"), Vec::new(), 0o700)?;
+        let work = Private::new("/spawn/work", &spawn.join("work"), 0o700)?;
+        let control = Private::new("/spawn/control", &spawn.join("control"), 0o700)?;
         enter_root(&root)?;
 
         let mut world = World {
@@ -180,6 +169,7 @@ impl World {
             home: plan.own_home.then(|| "/spawn/home".into()),
             control: "/spawn/control".into(),
             shims: plan.shims.as_ref().map(|_| "/spawn/shims".into()),
+            path: plan.path.clone(),
             per_task: vec![work.scratch()?, control.scratch()?],
             per_sandbox: privates
                 .into_iter()
@@ -202,6 +192,7 @@ impl World {
             control: PathBuf::new(),
             home: None,
             shims: None,
+            path: PathTrees::default(),
             per_task: Vec::new(),
             per_sandbox: Vec::new(),
         }
@@ -212,8 +203,7 @@ impl World {
         let control = plan.worker.join("control");
         make_dir(&control)?;
         let scratch = |path: &PathBuf| {
-            Scratch::new(path.clone(), vec![], 0o700)
-                .map_err(failed(format!("open {}", path.display())))
+            Scratch::new(path.clone(), 0o700).map_err(failed(format!("open {}", path.display())))
         };
         Ok(World {
             isolation: Isolation::Shared,
@@ -222,18 +212,12 @@ impl World {
             per_task: vec![scratch(&work)?, scratch(&control)?],
             per_sandbox: Vec::new(),
             shims: plan.shims.clone(),
+            path: plan.path.clone(),
             home: None,
             work,
             control,
         })
     }
-}
-
-/// Whether a path lies where every worker has a directory of its own.
-pub fn is_private(path: &Path) -> bool {
-    ["/tmp", "/var/tmp", "/dev/shm"]
-        .iter()
-        .any(|private| path.starts_with(private))
 }
 
 fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> WorldError {
@@ -362,19 +346,20 @@ fn is_real_dir(path: &Path) -> bool {
     path.is_dir() && path.canonicalize().is_ok_and(|real| real == path)
 }
 
-/// The tree that a PATH directory belongs to: programs such as a Python environment's look for
-/// their libraries beside `bin`.
-fn tree_of<'a>(dir: &'a Path, private: &str) -> &'a Path {
-    match dir.parent() {
-        Some(tree) if tree != Path::new(private) => tree,
-        _ => dir,
+/// Shows the programs of PATH that the private directories hide.
+fn show_path(plan: &WorldPlan, root: &Path) -> Result<(), WorldError> {
+    let trees = plan.path.binds(root);
+    if trees.is_empty() {
+        return Ok(());
     }
-}
-
-/// Keeps a tree visible, read-only, that a private directory would hide.
-fn expose(tree: &Path, root: &Path) -> Result<(), WorldError> {
-    let inside = root.join(tree.strip_prefix("/").unwrap_or(tree));
-    bind_dir(tree, &inside, true)
+    for (tree, at) in trees {
+        bind_dir(tree, &at, true)?;
+    }
+    let places = plan.worker.join("path");
+    plan.path
+        .write_places(&places)
+        .map_err(failed(format!("make {}", places.display())))?;
+    bind_dir(&places, &plan.path.places(root), true)
 }
 
 /// A directory that is each worker's own, and that is emptied: so it is proved to be the same
@@ -382,17 +367,15 @@ fn expose(tree: &Path, root: &Path) -> Result<(), WorldError> {
 struct Private {
     at: PathBuf,
     identity: (u64, u64),
-    keep: Vec<PathBuf>,
     mode: u32,
 }
 
 impl Private {
-    fn new(at: &str, inside: &Path, keep: Vec<PathBuf>, mode: u32) -> Result<Private, WorldError> {
+    fn new(at: &str, inside: &Path, mode: u32) -> Result<Private, WorldError> {
         let identity = identity(inside).map_err(failed(format!("look at {}", inside.display())))?;
         Ok(Private {
             at: at.into(),
             identity,
-            keep,
             mode,
         })
     }
@@ -404,7 +387,7 @@ impl Private {
             Ok(_) => return Err(failed(what)(io::Error::other("it is not the worker's own"))),
             Err(e) => return Err(failed(what)(e)),
         }
-        Scratch::new(self.at, self.keep, self.mode).map_err(failed(what))
+        Scratch::new(self.at, self.mode).map_err(failed(what))
     }
 }
 

@@ -9,6 +9,7 @@ mod crashes;
 mod docs;
 mod fairness;
 mod how_to;
+mod path_below_tmp;
 mod people;
 mod retrying;
 mod sandboxes;

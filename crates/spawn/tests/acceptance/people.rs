@@ -1,7 +1,7 @@
 //! Who runs it and from where: an ordinary user, and a clone that lies wholly under `/tmp`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -195,4 +195,24 @@ fn a_clone_under_tmp_builds_and_runs_there() {
     let logs = built(&["logs", "last", "--task", "0"]).expect_code(0);
     assert_eq!(logs.out(), "a,total\r\n1,1\r\n1,1\r\n", "{logs}");
     built(&["local", "stop", "--yes"]).expect_code(0);
+}
+
+#[test]
+fn where_nothing_can_be_installed_the_demo_says_what_is_missing_and_builds_nothing() {
+    let bin = tempfile::tempdir().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    for name in ["bash", "dirname", "id", "env"] {
+        let mut places = std::env::split_paths(&path).map(|dir| dir.join(name));
+        let program = places.find(|p| p.is_file()).expect("it is everywhere");
+        symlink(program, bin.path().join(name)).unwrap();
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for script in ["demo", "check"] {
+        let mut command = Command::new(bin.path().join("bash"));
+        command.arg(root.join(script)).env("PATH", bin.path());
+        let out = Output::of(&mut command).expect_code(1);
+        assert!(out.err().contains("cannot install jq python3 "), "{out}");
+        assert!(out.err().contains("there is no apt-get here"), "{out}");
+        assert_eq!(out.out(), "", "{out}");
+    }
 }

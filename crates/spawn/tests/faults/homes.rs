@@ -300,14 +300,15 @@ fn a_home_on_a_read_only_disk_is_named_and_works_again_when_it_is_not() {
         let mut mount = world.program("mount");
         Output::of(mount.args(["-o", how]).arg(&world.home)).expect_code(0);
     };
-    remount("remount,ro");
+    // Of the mount, not of the file system: that is what an ordinary user may do.
+    remount("remount,bind,ro");
     for command in [&["launch", "--", "true"][..], &["list"], &["status", &id]] {
         let out = world.run(command);
         assert_ne!(out.code, 0, "{out}");
         assert!(out.err().contains("Read-only file system"), "{out}");
         assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
     }
-    remount("remount,rw");
+    remount("remount,bind,rw");
     let id = world.launch(["--", "true"]);
     world.wait(&id).expect_code(0);
     drop((world, disk));

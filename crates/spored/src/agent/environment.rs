@@ -6,15 +6,26 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use spawn_local::rows::Row;
+use spawn_local::sandbox::path_trees::PathTrees;
 use spawn_local::sandbox::world::find_program;
 use spawn_local::sandbox::{BorrowedPipe, Program, World};
-use spawn_local::wire::agent::Job;
+use spawn_local::wire::agent::{Isolation, Job};
 use spawn_local::worker_name;
 
 use crate::task_files::{CONTROL, TIMEOUT, TTL_END};
 
+/// The tasks' PATH, and what of it they would not see in their places.
+pub fn find_path(job: &Job) -> PathTrees {
+    match job.isolation {
+        Isolation::Shared => PathTrees::unmoved(&job.path),
+        Isolation::Full | Isolation::Mounts => {
+            PathTrees::find(&job.path, job.argv.first().map(String::as_str))
+        }
+    }
+}
+
 /// Gives tasks a `python` where the machine has only `python3`: the directory with it, if so.
-pub fn make_shims(job: &Job) -> io::Result<Option<PathBuf>> {
+pub fn make_shims(job: &Job, path: &PathTrees) -> io::Result<Option<PathBuf>> {
     use std::os::unix::ffi::OsStrExt;
     if find_program("python", &job.path).is_some() {
         return Ok(None);
@@ -25,24 +36,29 @@ pub fn make_shims(job: &Job) -> io::Result<Option<PathBuf>> {
     let shims = Path::new(&job.worker_dir).join("shims");
     std::fs::create_dir_all(&shims)?;
     let target = Path::new(std::ffi::OsStr::from_bytes(python3.as_bytes()));
-    symlink(target, shims.join("python"))?;
+    let moved = path.place_of_program(target);
+    symlink(moved.as_deref().unwrap_or(target), shims.join("python"))?;
     Ok(Some(shims))
 }
 
 /// The PATH of tasks: spawn's programs, the launching shell's, stand-ins, and last the working
 /// directory, where shipped files lie.
-pub fn task_path(job: &Job, world: &World) -> String {
+pub fn task_path(world: &World) -> String {
     let show = |dir: &PathBuf| dir.display().to_string();
     let shims = world.shims.as_ref().map(show).unwrap_or_default();
-    let parts = [show(&world.bin), job.path.clone(), shims, show(&world.work)];
+    let path = world.path.path().to_owned();
+    let parts = [show(&world.bin), path, shims, show(&world.work)];
     let parts: Vec<String> = parts.into_iter().filter(|p| !p.is_empty()).collect();
     parts.join(":")
 }
 
 /// What every task of the array runs, or why it cannot.
 pub fn program(job: &Job, world: &World, stdout: i32, stderr: i32) -> Result<Program, String> {
-    let path = task_path(job, world);
+    let path = task_path(world);
     let mut words = job.argv.clone();
+    if let (Some(first), Some(moved)) = (words.first_mut(), world.path.program()) {
+        *first = moved.to_owned();
+    }
     if let Some(name) = &job.script {
         let script: PathBuf = world.job.join("script").join(name);
         words.push(script.display().to_string());

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use spawn_local::rows::Rows;
-use spawn_local::sandbox::world::is_private;
+use spawn_local::sandbox::path_trees::{PathTrees, is_private};
 use spawn_local::sandbox::{World, WorldPlan};
 use spawn_local::shortage::is_shortage;
 use spawn_local::task_log::TaskLog;
@@ -84,8 +84,9 @@ fn serve() -> io::Result<()> {
     if let Some(group) = &job.group {
         group.join()?;
     }
-    let shims = environment::make_shims(&job)?;
-    match World::build(&world_plan(&job, shims)) {
+    let path = environment::find_path(&job);
+    let shims = environment::make_shims(&job, &path)?;
+    match World::build(&world_plan(&job, path, shims)) {
         Ok(world) => {
             let built = FromAgent::Built {
                 isolation: world.isolation,
@@ -109,7 +110,7 @@ fn serve() -> io::Result<()> {
     }
 }
 
-fn world_plan(job: &Job, shims: Option<PathBuf>) -> WorldPlan {
+fn world_plan(job: &Job, path: PathTrees, shims: Option<PathBuf>) -> WorldPlan {
     let is_hidden = |(name, value): &(String, String)| name == "HOME" && is_private(value.as_ref());
     WorldPlan {
         isolation: job.isolation,
@@ -118,7 +119,7 @@ fn world_plan(job: &Job, shims: Option<PathBuf>) -> WorldPlan {
         worker: job.worker_dir.clone().into(),
         own_home: job.env.iter().any(is_hidden),
         shims,
-        path: std::env::split_paths(&job.path).collect(),
+        path,
     }
 }
 

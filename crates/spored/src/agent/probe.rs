@@ -4,8 +4,9 @@
 //! or of the moment, and never a reason to isolate others less.
 
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use spawn_local::sandbox::path_trees::PathTrees;
 use spawn_local::sandbox::{BorrowedPipe, FromInit, Program, Sandbox, World, WorldPlan};
 use spawn_local::shortage::{is_shortage, is_shortage_errno};
 use spawn_local::wire::agent::{Isolation, Probed};
@@ -19,7 +20,7 @@ pub fn probe(dir: &Path, isolation: Isolation) -> Probed {
         worker: dir.to_owned(),
         own_home: false,
         shims: None,
-        path: Vec::<PathBuf>::new(),
+        path: PathTrees::default(),
     };
     let world = match World::build(&plan) {
         Ok(world) => world,
