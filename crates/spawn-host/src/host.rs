@@ -25,6 +25,7 @@ use crate::arrays::LiveArray;
 use crate::clock::ClockWatch;
 use crate::desk::Desk;
 use crate::failed_calls::FailedCalls;
+use crate::home_watch::HomeWatch;
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError};
 
@@ -48,6 +49,7 @@ pub struct Host {
     /// When the host last took in what was said. Silence is judged by it.
     round_began: Instant,
     clock: ClockWatch,
+    home_watch: HomeWatch,
     _lock: HostLock,
 }
 
@@ -68,6 +70,7 @@ impl Host {
         credentials: Credentials,
         failed_calls: FailedCalls,
         lock: HostLock,
+        warnings: Vec<String>,
     ) -> Result<Host, StartError> {
         let io = |source: io::Error| StartError::Io {
             what: "set up the host's loop".to_owned(),
@@ -79,6 +82,7 @@ impl Host {
         let signals =
             SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .map_err(|e| io(e.into()))?;
+        let home_watch = HomeWatch::new(home.lock(), &lock).map_err(io)?;
         let mut live = BTreeMap::new();
         for record in ledger.unfinished()? {
             match LiveArray::new(&record) {
@@ -118,6 +122,7 @@ impl Host {
             boot: spawn_local::sandbox::processes::boot_id(),
             shortage: None,
             refused_for_room: None,
+            warnings,
         };
         Ok(Host {
             ledger,
@@ -128,6 +133,7 @@ impl Host {
             busy_at: Instant::now(),
             round_began: Instant::now(),
             clock: ClockWatch::new(wall_clock::now(), wall_clock::since_boot()),
+            home_watch,
             _lock: lock,
         })
     }
@@ -144,7 +150,8 @@ impl Host {
             let set = self.keep_as_durably_as_asked();
             self.or_run_short(set)?;
             self.desk.peers.flush();
-            let wake = self.desk.next_wake(self.idle_limit);
+            let look = self.home_watch.next_look().as_millis() as u64 + 1;
+            let wake = self.desk.next_wake(self.idle_limit).min(look);
             let round = self.desk.peers.wait(wake).map_err(storage)?;
             let now = Instant::now();
             // Since the round before, so that it does not matter where the host was stopped.
@@ -152,6 +159,10 @@ impl Host {
             if away > Duration::from_millis(wake) + self.desk.lease / 4 {
                 // It was the host that was away, not its agents.
                 self.desk.trust_all_agents();
+            }
+            if self.home_watch.is_home_gone(!round.arrived.is_empty()) {
+                self.desk.abandon();
+                return Ok(());
             }
             if let Some(step) = self.clock.step(wall_clock::now(), wall_clock::since_boot()) {
                 let moved = self.desk.clock_was_set(&mut self.ledger, step);

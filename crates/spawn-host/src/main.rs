@@ -7,8 +7,11 @@
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
+//! - [`home_watch`]: what becomes of a host whose home is removed or moved.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
-//! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
+//! - [`read_only`]: answers about a home that cannot be written to, where no host can run.
+//! - [`losses`]: what the ledger has lost, as far as the files beside it tell.
+//! - [`startup`]: taking the lock, recovering after a crash. [`programs`]: the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
 
@@ -25,9 +28,13 @@ mod arrays;
 mod clock;
 mod desk;
 mod failed_calls;
+mod home_watch;
 mod host;
 mod interventions;
+mod losses;
 mod peers;
+mod programs;
+mod read_only;
 mod serving;
 mod shortage;
 mod starting;
@@ -42,15 +49,15 @@ use spawn_local::home::Home;
 const HELP: &str = "\
 spawn-host: the background host of spawn's local provider
 
-Usage: spawn-host --home DIR
+Usage: spawn-host --home DIR [--read-only]
 
 `spawn` starts it when it is needed and it ends by itself when idle.
 `spawn local status` and `spawn local stop` look after it.
 ";
 
 fn main() {
-    let home = match arguments() {
-        Ok(Some(home)) => home,
+    let (home, what) = match arguments() {
+        Ok(Some(asked)) => asked,
         Ok(None) => {
             print!("{HELP}");
             return;
@@ -60,7 +67,27 @@ fn main() {
             std::process::exit(2);
         }
     };
-    match startup::start(Home::at(home)) {
+    match what {
+        What::Serve => serve(Home::at(home)),
+        What::ReadOnly => {
+            if let Err(e) = read_only::serve(&Home::at(home)) {
+                note!("spawn-host {}: {e}", std::process::id());
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+/// What is asked of this program.
+enum What {
+    /// To be the host.
+    Serve,
+    /// To answer about a home that cannot be written to.
+    ReadOnly,
+}
+
+fn serve(home: Home) {
+    match startup::start(home) {
         Ok(Some(host)) => {
             if let Err(e) = host.serve() {
                 note!("spawn-host {}: {e}", std::process::id());
@@ -77,16 +104,18 @@ fn main() {
     }
 }
 
-fn arguments() -> Result<Option<PathBuf>, lexopt::Error> {
+fn arguments() -> Result<Option<(PathBuf, What)>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut home = None;
+    let mut what = What::Serve;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("home") => home = Some(PathBuf::from(parser.value()?)),
+            Long("read-only") => what = What::ReadOnly,
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    home.map(Some)
+    home.map(|home| Some((home, what)))
         .ok_or_else(|| "`--home DIR` is missing".into())
 }

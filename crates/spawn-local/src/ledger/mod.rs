@@ -8,8 +8,10 @@
 //! - What every claim changes is cached in memory (`hot`) and written once per transaction.
 //! - What a transition means is decided in `spawn_core`; `transitions` and `reopen` read, ask and
 //!   write.
-//! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file.
+//! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file, `frozen`
+//!   how it is read where nothing can be written, `wal` whether its log is whole.
 
+mod frozen;
 mod hot;
 mod open;
 mod reads;
@@ -17,10 +19,12 @@ mod reopen;
 mod rows;
 mod schema;
 mod transitions;
+pub mod wal;
 
 #[cfg(test)]
 mod plan_tests;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -52,6 +56,8 @@ pub struct SqliteLedger {
     conn: Connection,
     hot: Hot,
     group: Group,
+    /// The highest number of an agent that is taken, whatever the rows say.
+    last_agent: u64,
 }
 
 /// Whether a group is open.
@@ -104,6 +110,15 @@ impl SqliteLedger {
         Ok(SqliteLedger::over(path, open::read_only(path)?))
     }
 
+    /// Opens the ledger at `path` for reading where nothing can be written: neither beside it nor
+    /// to it.
+    ///
+    /// # Errors
+    /// As [`SqliteLedger::open_read_only`].
+    pub fn open_frozen(path: &Path) -> Result<SqliteLedger, LedgerError> {
+        Ok(SqliteLedger::over(path, frozen::open(path)?))
+    }
+
     /// Changes what acknowledged writes survive from now on. Not inside a group.
     ///
     /// # Errors
@@ -119,7 +134,41 @@ impl SqliteLedger {
             conn,
             hot: Hot::default(),
             group: Group::None,
+            last_agent: 0,
         }
+    }
+
+    /// The ids of all arrays.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file.
+    pub fn array_ids(&mut self) -> Result<HashSet<ArrayId>, LedgerError> {
+        self.read(reads::array_ids)
+    }
+
+    /// The agents that an array ever had.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file; [`LedgerError::UnknownArray`].
+    pub fn agent_ids(&mut self, id: &ArrayId) -> Result<HashSet<u64>, LedgerError> {
+        self.read(|conn| reads::agent_ids(conn, id))
+    }
+
+    /// Moves everything from the write-ahead log into the file and empties the log. Not inside a
+    /// group.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file.
+    pub fn empty_log(&mut self) -> Result<(), LedgerError> {
+        let emptied = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        emptied.map_err(|error| self.named("write", Fail::Sql(error)))
+    }
+
+    /// Numbers agents after this one from now on, also where the ledger never had it.
+    pub fn number_agents_after(&mut self, last: AgentId) {
+        self.last_agent = self.last_agent.max(last.0);
     }
 
     /// Makes all calls in `work` one transaction: all are kept, or none.
@@ -276,7 +325,10 @@ impl Ledger for SqliteLedger {
     }
 
     fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError> {
-        self.write("enroll in", |conn, _| transitions::enroll(conn, agent, now))
+        let last = self.last_agent;
+        self.write("enroll in", |conn, _| {
+            transitions::enroll(conn, agent, last, now)
+        })
     }
 
     fn agents(&mut self, array: &ArrayId, limit: u32) -> Result<Vec<AgentRecord>, LedgerError> {

@@ -78,7 +78,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
@@ -92,7 +92,7 @@ fn is_foreign(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(ours != schema::APPLICATION_ID && tables > 0)
 }
 
-fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> {
+pub(super) fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> {
     let foreign = is_foreign(conn).map_err(|error| storage(path, "open", error))?;
     let shown = path.display();
     if foreign {
@@ -113,7 +113,7 @@ fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> 
 
 /// Refuses a file that ends within a page, unless its log can make it whole. SQLite would read
 /// the missing bytes as zeros.
-fn check_whole(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn check_whole(path: &Path) -> Result<(), LedgerError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let has_log = fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
@@ -137,7 +137,7 @@ fn ends_within_a_page(path: &Path) -> Option<bool> {
     Some(len.checked_rem(page_size)? != 0)
 }
 
-fn refused(what: String) -> LedgerError {
+pub(super) fn refused(what: String) -> LedgerError {
     LedgerError::Storage { what, source: None }
 }
 
