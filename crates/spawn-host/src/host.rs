@@ -38,6 +38,14 @@ const LEASE: Duration = Duration::from_secs(45);
 /// Agents speak at least every half of this.
 const SHORTEST_LEASE: Duration = Duration::from_secs(4);
 
+/// How the rounds of a host come to an end.
+enum End {
+    /// It was asked to end, or was idle for long.
+    InOrder,
+    /// Its home is not there any more.
+    HomeGone,
+}
+
 /// The host: the ledger, and the desk where everything else happens.
 pub struct Host {
     ledger: SqliteLedger,
@@ -140,6 +148,20 @@ impl Host {
 
     /// Serves until asked to end or idle for long.
     pub fn serve(mut self) -> Result<(), LedgerError> {
+        match self.rounds() {
+            Ok(End::InOrder) => self.close_down(),
+            Ok(End::HomeGone) => {
+                self.desk.abandon();
+                Ok(())
+            }
+            Err(e) => {
+                self.desk.say_why_it_ends(&e);
+                Err(e)
+            }
+        }
+    }
+
+    fn rounds(&mut self) -> Result<End, LedgerError> {
         let storage = |source: io::Error| LedgerError::Storage {
             what: "the host's loop failed".to_owned(),
             source: Some(source.into()),
@@ -161,8 +183,7 @@ impl Host {
                 self.desk.trust_all_agents();
             }
             if self.home_watch.is_home_gone(!round.arrived.is_empty()) {
-                self.desk.abandon();
-                return Ok(());
+                return Ok(End::HomeGone);
             }
             if let Some(step) = self.clock.step(wall_clock::now(), wall_clock::since_boot()) {
                 let moved = self.desk.clock_was_set(&mut self.ledger, step);
@@ -181,7 +202,7 @@ impl Host {
             self.desk.close_when_drained();
             self.rest();
         }
-        self.close_down()
+        Ok(End::InOrder)
     }
 
     /// A full disk does not end the host; anything else that keeps the ledger from being written does.

@@ -99,7 +99,7 @@ fn unknown_agents(
     Ok(array_files::unknown_agents(home, id, &known).map(|agents| agents.len() as u64))
 }
 
-fn counted(n: u64, word: &str) -> String {
+pub(crate) fn counted(n: u64, word: &str) -> String {
     match n {
         1 => format!("1 {word}"),
         _ => format!("{n} {word}s"),

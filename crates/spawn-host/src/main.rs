@@ -9,7 +9,7 @@
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
 //! - [`home_watch`]: what becomes of a host whose home is removed or moved.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
-//! - [`read_only`]: answers about a home that cannot be written to, where no host can run.
+//! - [`checking`]: whether a home and its ledger are whole. [`read_only`]: answers about a home that cannot be written to, where no host can run.
 //! - [`losses`]: what the ledger has lost, as far as the files beside it tell.
 //! - [`startup`]: taking the lock, recovering after a crash. [`programs`]: the programs for scripts.
 //!
@@ -25,6 +25,7 @@ macro_rules! note {
 
 mod agents;
 mod arrays;
+mod checking;
 mod clock;
 mod desk;
 mod failed_calls;
@@ -43,13 +44,14 @@ mod stories;
 
 use std::path::PathBuf;
 
+use checking::{SalvageTo, WaysOn};
 use lexopt::prelude::*;
 use spawn_local::home::Home;
 
 const HELP: &str = "\
 spawn-host: the background host of spawn's local provider
 
-Usage: spawn-host --home DIR [--read-only]
+Usage: spawn-host --home DIR [--read-only | --check [--forget] [--salvage | --salvage-to FILE]]
 
 `spawn` starts it when it is needed and it ends by itself when idle.
 `spawn local status` and `spawn local stop` look after it.
@@ -69,6 +71,13 @@ fn main() {
     };
     match what {
         What::Serve => serve(Home::at(home)),
+        What::Check(ways) => {
+            let checked = checking::check(&Home::at(home), &ways);
+            println!(
+                "{}",
+                serde_json::to_string(&checked).expect("strings and numbers")
+            );
+        }
         What::ReadOnly => {
             if let Err(e) = read_only::serve(&Home::at(home)) {
                 note!("spawn-host {}: {e}", std::process::id());
@@ -84,6 +93,8 @@ enum What {
     Serve,
     /// To answer about a home that cannot be written to.
     ReadOnly,
+    /// To check a home, and to say as JSON what was found.
+    Check(WaysOn),
 }
 
 fn serve(home: Home) {
@@ -108,13 +119,23 @@ fn arguments() -> Result<Option<(PathBuf, What)>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut home = None;
     let mut what = What::Serve;
+    let mut ways = WaysOn::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("home") => home = Some(PathBuf::from(parser.value()?)),
             Long("read-only") => what = What::ReadOnly,
+            Long("check") => what = What::Check(WaysOn::default()),
+            Long("forget") => ways.forget = true,
+            Long("salvage") => ways.salvage = Some(SalvageTo::Home),
+            Long("salvage-to") => {
+                ways.salvage = Some(SalvageTo::File(PathBuf::from(parser.value()?)));
+            }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
+    }
+    if let What::Check(asked) = &mut what {
+        *asked = ways;
     }
     home.map(|home| Some((home, what)))
         .ok_or_else(|| "`--home DIR` is missing".into())

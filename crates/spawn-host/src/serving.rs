@@ -111,6 +111,17 @@ impl Desk {
         }
     }
 
+    /// The ledger failed, and the host ends: whoever asked, or waits, is told why.
+    pub(crate) fn say_why_it_ends(&mut self, error: &LedgerError) {
+        let message = answers::in_full(error);
+        self.dismiss_waiters(&message);
+        self.peers.take_back(&Answer::Refused {
+            kind: Refusal::Failed,
+            message,
+        });
+        self.peers.flush();
+    }
+
     fn missing_buckets(&self, mut names: Vec<String>) -> Answer {
         match spawn_endpoint::existing_buckets(&self.home.aws()) {
             Ok(there) => {

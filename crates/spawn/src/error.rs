@@ -33,6 +33,12 @@ pub enum CliError {
         /// What the system said.
         why: String,
     },
+    /// The home was not checked.
+    #[error("{message}")]
+    NotChecked {
+        /// Why.
+        message: String,
+    },
     /// The command line does not hold together.
     #[error("{message}")]
     Usage {
@@ -185,7 +191,7 @@ impl CliError {
             | CliError::File { source, .. }
             | CliError::Output(source)
             | CliError::System { source, .. } => io_exit_code(source),
-            CliError::Host(_) | CliError::Declined => 1,
+            CliError::Host(_) | CliError::NotChecked { .. } | CliError::Declined => 1,
         }
     }
 

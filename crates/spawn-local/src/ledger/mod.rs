@@ -10,14 +10,18 @@
 //!   write.
 //! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file, `frozen`
 //!   how it is read where nothing can be written, `wal` whether its log is whole.
+//! - `check` says whether a ledger is whole, `salvage` saves what can be read of one that is not.
 
+pub mod check;
 mod frozen;
 mod hot;
 mod open;
 mod reads;
 mod reopen;
 mod rows;
+pub mod salvage;
 mod schema;
+mod tally;
 mod transitions;
 pub mod wal;
 
@@ -56,6 +60,8 @@ pub struct SqliteLedger {
     conn: Connection,
     hot: Hot,
     group: Group,
+    /// Why the open group cannot be kept, if it cannot.
+    failure: Option<String>,
     /// The highest number of an agent that is taken, whatever the rows say.
     last_agent: u64,
 }
@@ -119,6 +125,20 @@ impl SqliteLedger {
         Ok(SqliteLedger::over(path, frozen::open(path)?))
     }
 
+    /// A new ledger that is nowhere but in memory.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    pub fn in_memory() -> Result<SqliteLedger, LedgerError> {
+        let path = Path::new(":memory:");
+        let made = Connection::open_in_memory().and_then(|mut conn| {
+            schema::migrate(&mut conn)?;
+            Ok(conn)
+        });
+        let conn = made.map_err(|error| open::storage(path, "open", error))?;
+        Ok(SqliteLedger::over(path, conn))
+    }
+
     /// Changes what acknowledged writes survive from now on. Not inside a group.
     ///
     /// # Errors
@@ -134,6 +154,7 @@ impl SqliteLedger {
             conn,
             hot: Hot::default(),
             group: Group::None,
+            failure: None,
             last_agent: 0,
         }
     }
@@ -190,13 +211,15 @@ impl SqliteLedger {
             }
             return answer;
         }
+        self.failure = None;
         self.begin()?;
         let open = OpenGroup(self);
         let answer = work(open.0)?;
         if open.0.group == Group::Failed {
+            let why = open.0.failure.take().unwrap_or_default();
             return Err(open
                 .0
-                .broken("a call of this group failed; nothing of it was kept"));
+                .broken(&format!("nothing of this group was kept: {why}")));
         }
         open.0.finish()?;
         Ok(answer)
@@ -243,10 +266,13 @@ impl SqliteLedger {
             Group::None => self.group(|ledger| ledger.write(doing, work)),
             Group::Failed => Err(self.broken("an earlier call of this group failed")),
             Group::Open => work(&self.conn, &mut self.hot).map_err(|fail| {
-                if !matches!(fail, Fail::Refused(_)) {
+                let is_kept = matches!(fail, Fail::Refused(_));
+                let error = self.named(doing, fail);
+                if !is_kept {
                     self.group = Group::Failed;
+                    self.failure = Some(error.to_string());
                 }
-                self.named(doing, fail)
+                error
             }),
         }
     }
@@ -280,7 +306,9 @@ impl SqliteLedger {
         match fail {
             Fail::Refused(error) => error,
             Fail::Sql(error) => open::storage(&self.path, doing, error),
-            Fail::Broken(what) => self.broken(&what),
+            Fail::Broken(what) => self.broken(&format!(
+                "{what}; `spawn local check` says what else is wrong"
+            )),
         }
     }
 

@@ -154,6 +154,16 @@ pub(super) fn storage(path: &Path, doing: &str, error: rusqlite::Error) -> Ledge
         Some(ErrorCode::DiskFull) => {
             format!("cannot {doing} ledger `{shown}`: no space left ({error}); nothing was lost")
         }
+        // No version of this program writes such values.
+        None if matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+        ) =>
+        {
+            damaged(path, doing, &error.to_string())
+        }
         _ => format!("cannot {doing} ledger `{shown}`: {error}"),
     };
     LedgerError::Storage {
@@ -166,7 +176,7 @@ fn damaged(path: &Path, doing: &str, why: &str) -> String {
     let shown = path.display();
     format!(
         "cannot {doing} ledger `{shown}`: the file is damaged or is no ledger ({why}); \
-         move it away (`mv '{shown}' '{shown}.damaged'`) and a new one is started, \
-         `sqlite3 '{shown}.damaged' .recover` shows what can be saved"
+         `spawn local check` says what is damaged, and `spawn local check --salvage` saves what \
+         can be read and keeps the damaged file"
     )
 }

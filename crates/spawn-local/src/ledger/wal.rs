@@ -7,6 +7,7 @@
 //!
 //! <https://www.sqlite.org/fileformat2.html#the_write_ahead_log>
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,19 @@ pub fn log_of(path: &Path) -> PathBuf {
     log.into()
 }
 
+/// The log of the ledger at `path`, and where in it the newest committed content of each page is that
+/// it has, as far as it is whole. Nothing if there is no log, or nothing in it.
+pub(super) fn pages(path: &Path) -> io::Result<Option<(File, HashMap<u32, u64>)>> {
+    let file = match File::open(log_of(path)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let header = read_header(&file)?;
+    let mut frames = Frames::new(file.try_clone()?, &header)?;
+    frames.look()?;
+    Ok(Some((file, frames.committed)).filter(|(_, pages)| !pages.is_empty()))
+}
+
 /// Whether commits stand behind a damaged place of the log of the ledger at `path`.
 ///
 /// # Errors
@@ -46,7 +60,7 @@ pub fn damage(path: &Path) -> io::Result<Option<WalDamage>> {
             file => file?,
         };
         let header = read_header(&file)?;
-        let found = Frames::new(file, &header)?.look()?;
+        let found = Frames::new(file.try_clone()?, &header)?.look()?;
         // A host that writes meanwhile may have begun the log anew.
         if found.is_none() || fs::read(&log).is_ok_and(|now| now.starts_with(&header)) {
             return Ok(found);
@@ -67,6 +81,8 @@ struct Frames {
     /// What the checksum of the next frame goes on from; `None` behind the damage.
     sum: Option<(u32, u32)>,
     salt: Option<[u8; 8]>,
+    /// Where the content of pages is, of whole commits.
+    committed: HashMap<u32, u64>,
 }
 
 impl Frames {
@@ -78,6 +94,7 @@ impl Frames {
             big_endian: false,
             sum: None,
             salt: None,
+            committed: HashMap::new(),
         };
         if header.len() == HEADER && word(header, 0) & !1 == MAGIC {
             frames.big_endian = word(header, 0) & 1 == 1;
@@ -91,13 +108,14 @@ impl Frames {
         Ok(frames)
     }
 
-    fn look(mut self) -> io::Result<Option<WalDamage>> {
+    fn look(&mut self) -> io::Result<Option<WalDamage>> {
         let mut frame = vec![0; FRAME_HEADER + self.page];
         let mut damage = WalDamage {
             commits: 0,
             offset: 0,
         };
         let mut at = HEADER as u64;
+        let mut uncommitted: HashMap<u32, u64> = HashMap::new();
         let mut broken_at = self.sum.is_none().then_some(0);
         loop {
             match self.file.read_exact(&mut frame) {
@@ -118,6 +136,12 @@ impl Frames {
                 }
             }
             let ends_a_commit = word(&frame, 0) != 0 && word(&frame, 4) != 0;
+            if broken_at.is_none() {
+                uncommitted.insert(word(&frame, 0), at + FRAME_HEADER as u64);
+                if ends_a_commit {
+                    self.committed.extend(uncommitted.drain());
+                }
+            }
             if let Some(offset) = broken_at
                 && ours
                 && ends_a_commit

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
-use crate::processes::until;
+use crate::processes::{hosts, signal, until};
 use crate::shared;
 use crate::support::{Output, World};
 
@@ -41,19 +41,21 @@ fn a_damaged_ledger_is_refused_and_the_advice_works() {
             &["status", "last"],
         ] {
             let out = world.run(command).expect_code(1);
-            for part in ["damaged", "move it away", ledger.to_str().unwrap()] {
+            for part in ["damaged", "spawn local check", ledger.to_str().unwrap()] {
                 assert!(out.err().contains(part), "no `{part}` in {out}");
             }
         }
         let said = world.run(["list"]).err();
         let advice = said
             .split('`')
-            .find(|part| part.starts_with("mv "))
+            .find(|part| part.ends_with("--salvage"))
             .expect("a command to type");
-        Output::of(world.program("sh").args(["-c", advice])).expect_code(0);
+        let advice = advice.replace("spawn", world.spawn_program().to_str().unwrap());
+        let saved = Output::of(world.program("sh").args(["-c", &advice]));
+        assert!(saved.out().contains("is kept as"), "{saved}");
         let id = world.launch(["--", "true"]);
         world.wait(&id).expect_code(0);
-        assert_eq!(world.json(["list"]).as_array().unwrap().len(), 1);
+        assert!(!world.json(["list"]).as_array().unwrap().is_empty());
         world.ok(["local", "stop", "--yes"]);
     }
 }
@@ -289,26 +291,86 @@ fn where_no_process_can_be_had_an_array_waits_and_loses_no_attempt() {
 }
 
 #[test]
-fn a_home_on_a_read_only_disk_is_named_and_works_again_when_it_is_not() {
+fn a_home_on_a_read_only_disk_is_read_and_works_again_when_it_is_not() {
     let Some((disk, world)) = Disk::small(16) else {
         return;
     };
-    let id = world.launch(["--", "true"]);
+    let id = world.launch(["--", "echo", "hello"]);
     world.wait(&id).expect_code(0);
-    world.ok(["local", "stop", "--yes"]);
+    // As a crash leaves it, with most of the ledger in its log; and as the host leaves it.
+    for is_crash in [true, false] {
+        match is_crash {
+            true => signal("KILL", &hosts(&world)),
+            false => drop(world.ok(["local", "stop", "--yes"])),
+        }
+        until("the host has ended", || hosts(&world).is_empty());
+        is_read_though_read_only(&world, &id);
+        let more = world.launch(["--", "true"]);
+        world.wait(&more).expect_code(0);
+    }
+    drop((world, disk));
+}
+
+fn is_read_though_read_only(world: &World, id: &str) {
     let remount = |how: &str| {
         let mut mount = world.program("mount");
         Output::of(mount.args(["-o", how]).arg(&world.home)).expect_code(0);
     };
     remount("remount,ro");
-    for command in [&["launch", "--", "true"][..], &["list"], &["status", &id]] {
-        let out = world.run(command);
-        assert_ne!(out.code, 0, "{out}");
+    for (command, shown) in [
+        (&["list"][..], id),
+        (&["status", id], id),
+        (&["status", id, "--wait"], id),
+        (&["tasks", id], "succeeded"),
+        (&["explain", id], "succeeded"),
+        (&["logs", id], "hello\n"),
+        (&["logs", id, "--follow"], "hello\n"),
+    ] {
+        let out = world.run(command).expect_code(0);
+        assert!(out.out().contains(shown), "{out}");
+        assert!(out.err().contains("nothing runs from it"), "{out}");
         assert!(out.err().contains("Read-only file system"), "{out}");
-        assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
     }
+    for command in [
+        &["launch", "--", "true"][..],
+        &["retry", id, "--task", "0"],
+        &["cancel", id, "--yes"],
+        &["env"],
+    ] {
+        let out = world.run(command).expect_code(4);
+        assert!(out.err().contains("cannot be written to"), "{out}");
+        assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");
+        assert_eq!(out.err().matches("error").count(), 1, "{out}");
+    }
+    world.ok(["local", "check"]);
     remount("remount,rw");
-    let id = world.launch(["--", "true"]);
+}
+
+#[test]
+fn a_home_that_its_owner_closed_is_read() {
+    let mut world = World::new();
+    if is_root() {
+        world = world.of_user(65534);
+    }
+    let mut gate = crate::support::Gate::new();
+    world.write(
+        "job.sh",
+        format!("echo $TASK_ARRAY_INDEX; {}\n", gate.script()),
+    );
+    let id = world.launch(["--array", "2", "--user-data", "@job.sh"]);
+    gate.await_task();
+    world.ok(["local", "stop", "--yes"]);
+    let mode = |mode| fs::set_permissions(&world.home, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o500);
+    let status = world.run(["-o", "json", "status", &id]).expect_code(0);
+    assert_eq!(status.json()["counts"]["pending"], 2, "{status}");
+    assert!(status.err().contains("Permission denied"), "{status}");
+    let why = status.json()["held_up"].to_string();
+    assert!(why.contains("cannot be written to"), "{status}");
+    // Nothing would ever come of waiting.
+    let wait = world.run(["status", &id, "--wait"]).expect_code(4);
+    assert!(wait.err().contains("nothing runs from it"), "{wait}");
+    mode(0o700);
+    gate.open();
     world.wait(&id).expect_code(0);
-    drop((world, disk));
 }

@@ -14,5 +14,7 @@ mod homes;
 mod hosts;
 mod interventions;
 mod isolations;
+mod losses;
 mod misbehaving;
 mod observing;
+mod vanishing;
