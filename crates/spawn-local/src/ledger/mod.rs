@@ -264,7 +264,7 @@ impl SqliteLedger {
     ) -> Result<T, LedgerError> {
         match self.group {
             Group::None => self.group(|ledger| ledger.write(doing, work)),
-            Group::Failed => Err(self.broken("an earlier call of this group failed")),
+            Group::Failed => Err(self.failed_before()),
             Group::Open => work(&self.conn, &mut self.hot).map_err(|fail| {
                 let is_kept = matches!(fail, Fail::Refused(_));
                 let error = self.named(doing, fail);
@@ -282,7 +282,7 @@ impl SqliteLedger {
         work: impl FnOnce(&Connection) -> Result<T, Fail>,
     ) -> Result<T, LedgerError> {
         let answer = match self.group {
-            Group::Failed => return Err(self.broken("an earlier call of this group failed")),
+            Group::Failed => return Err(self.failed_before()),
             Group::Open => match self.hot.write_back(&self.conn) {
                 Ok(()) => work(&self.conn),
                 Err(error) => {
@@ -310,6 +310,11 @@ impl SqliteLedger {
                 "{what}; `spawn local check` says what else is wrong"
             )),
         }
+    }
+
+    fn failed_before(&self) -> LedgerError {
+        let why = self.failure.as_deref().unwrap_or_default();
+        self.broken(&format!("an earlier call of this group failed: {why}"))
     }
 
     fn broken(&self, what: &str) -> LedgerError {

@@ -78,7 +78,7 @@ fn a_ledger_older_than_its_logs_costs_no_worker_and_mixes_no_output() {
     assert!(logs.join("4.log").exists());
     assert_eq!(
         world.ok(["logs", &id]),
-        "0: task 0 attempt 1\n1: task 1 attempt 2\n"
+        "[0] task 0 attempt 1\n[1] task 1 attempt 2\n"
     );
     assert_eq!(
         world.ok(["logs", &id, "--task", "1", "--attempt", "1"]),
@@ -257,7 +257,7 @@ fn a_host_that_meets_damage_says_what_to_do() {
     fs::write(&ledger, &rotten).unwrap();
     let tasks = world.run(["tasks", &id]).expect_code(1);
     assert!(tasks.err().contains("`spawn local check`"), "{tasks}");
-    let retried = world.run(["retry", &id, "--task", "1500"]).expect_code(1);
+    let retried = world.run(["retry", &id, "--tasks", "1500"]).expect_code(1);
     assert!(retried.err().contains("`spawn local check`"), "{retried}");
     let refused = world.run(["local", "check", "--salvage"]);
     if !hosts(&world).is_empty() {
