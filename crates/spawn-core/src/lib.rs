@@ -6,7 +6,7 @@
 //!   may be retried, [`max_failures`] when an array gives up, [`counts`] what its tasks add up to,
 //!   [`observed`] what else is known of an attempt, [`failure_groups`] what failures have in common.
 //! - [`supervise`] decides when a script is stopped and how hard, [`pace`] how many tasks an
-//!   agent claims at a time.
+//!   agent claims at a time, [`sharing`] which array gets a core of a machine.
 //! - [`cost`] is what machines cost, from prices that are handed in.
 //! - [`index_set`], [`duration`], [`exit_codes`], [`array_id`], [`instance_type`] and [`tags`] read what
 //!   users write.
@@ -27,6 +27,7 @@ pub mod moment;
 pub mod observed;
 pub mod outcome;
 pub mod pace;
+pub mod sharing;
 pub mod supervise;
 pub mod tags;
 pub mod task;

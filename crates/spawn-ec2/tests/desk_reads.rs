@@ -208,7 +208,10 @@ fn an_array_is_seen_from_its_first_machine_to_its_failures() {
     assert_eq!(world.status().held_up, None);
     assert_eq!(
         story(&mut world, 5).waiting,
-        Some(Waiting::Workers { at_work: 4 })
+        Some(Waiting::Workers {
+            at_work: 4,
+            queued: None,
+        })
     );
     world.bed.assert_clean();
 }

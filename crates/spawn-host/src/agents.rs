@@ -1,13 +1,13 @@
 //! What agents say, and how they end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
-use spawn_core::outcome::Cause;
 use spawn_core::pace::fair_share;
+use spawn_core::supervise::AGENT_ANSWER;
 use spawn_core::task::{Intent, Token};
 use spawn_local::caller::Caller;
 use spawn_local::ledger::SqliteLedger;
@@ -23,7 +23,7 @@ use crate::peers::PeerId;
 const WORTH_WAITING_MICROS: u64 = 2_000_000;
 
 /// Where the machine is out of something, an array waits this long before it is tried again.
-const SHORTAGE_PAUSE_MILLIS: u64 = 3_000;
+pub(crate) const SHORTAGE_PAUSE_MILLIS: u64 = 3_000;
 
 /// An agent of this host.
 #[derive(Debug)]
@@ -50,6 +50,12 @@ pub struct Agent {
     pub heard: Instant,
     /// Whether it was told that nothing is left.
     pub retired: bool,
+    /// When it is ended by force, if it was told to stop and to leave.
+    pub gone_by: Option<Instant>,
+    /// The same for its task, if that has a time limit.
+    pub task_gone_by: Option<Instant>,
+    /// Whether it leaves its slot to another array after the task that it runs.
+    pub makes_way: bool,
 }
 
 impl Agent {
@@ -74,10 +80,7 @@ impl Desk {
         agent.heard = Instant::now();
         let id = agent.id;
         match message {
-            FromAgent::Built { isolation } => {
-                self.isolation = self.isolation.min(isolation);
-                agent.built = true;
-            }
+            FromAgent::Built { .. } => agent.built = true,
             FromAgent::Turn {
                 commits,
                 want,
@@ -99,7 +102,12 @@ impl Desk {
                 progress,
                 load,
                 stopping,
+                timeout_in_ms,
             } => {
+                // An agent that has stopped no script when it should have is ended itself.
+                agent.task_gone_by = timeout_in_ms.and_then(|ms| {
+                    Instant::now().checked_add(Duration::from_millis(ms) + AGENT_ANSWER)
+                });
                 let known = agent
                     .running
                     .filter(|r| (r.position, r.attempt) == (position, attempt));
@@ -120,7 +128,12 @@ impl Desk {
                 }
             }
             FromAgent::Heartbeat => {}
-            FromAgent::Broken { why } => self.lower_isolation(peer, &why),
+            FromAgent::Missing { why } => self.note_missing(peer, why),
+            FromAgent::Stuck {
+                position,
+                processes,
+            } => self.note_stuck(peer, position, processes),
+            FromAgent::Broken { why } => self.cannot_isolate(peer, &why, now),
             FromAgent::Short { why } => self.hold_up_for_now(peer, why, now),
         }
         Ok(())
@@ -144,10 +157,6 @@ impl Desk {
                 token: commit.token,
             });
         }
-        // Only a task that ran proves that sandboxes can be had.
-        self.isolation_known |= commits
-            .iter()
-            .any(|c| c.report.ending.cause != Cause::LaunchFailed);
         for (commit, verdict) in commits.iter().zip(ledger.commit(id, &commits, now)?) {
             if let Err(illegal) = verdict {
                 note!(
@@ -167,6 +176,7 @@ impl Desk {
             && commits.iter().any(|c| c.position == running.position)
         {
             agent.running = None;
+            agent.task_gone_by = None;
         }
         self.wake(peer);
         self.halt_if_too_many_failed(ledger, peer, now)
@@ -258,17 +268,23 @@ impl Desk {
         let Some((record, nth)) = self.record_for(ledger, peer)? else {
             return Ok(());
         };
-        let Some(array) = self.arrays.get_mut(&record.submitted.id) else {
+        let Some(array) = self.arrays.get(&record.submitted.id) else {
             return Ok(());
         };
         let is_running_out = array.is_running_out(now);
-        let Some(lane) = array.lanes.get_mut(nth) else {
+        let Some(lane) = array.lanes.get(nth) else {
             return Ok(());
         };
         let pending = record.lanes.get(nth).map_or(0, |lane| lane.pending);
-        let claim = match fair_share(want, pending, lane.agents) {
+        let share = match is_running_out {
+            true => 0,
+            false => fair_share(want, pending, lane.agents),
+        };
+        if share > 0 && self.makes_way(peer) {
+            return Ok(());
+        }
+        let claim = match share {
             0 => None,
-            _ if is_running_out => None,
             share => Some(ledger.claim(id, share, now)?),
         };
         match claim {
@@ -277,10 +293,14 @@ impl Desk {
             }
             Some(claim) => {
                 let due = claim.next_due;
-                lane.asleep_until = due;
-                if due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS) {
-                    lane.parked.push((peer, want));
-                } else {
+                let is_soon = due.is_some_and(|t| t.micros_since(now) <= WORTH_WAITING_MICROS);
+                if let Some(lane) = self.lane_of(peer) {
+                    lane.asleep_until = due;
+                    if is_soon {
+                        lane.parked.push((peer, want));
+                    }
+                }
+                if !is_soon {
                     self.retire(peer);
                 }
             }
@@ -289,7 +309,8 @@ impl Desk {
         Ok(())
     }
 
-    fn retire(&mut self, peer: PeerId) {
+    /// Tells an agent that nothing is left for it; its slot is free at once.
+    pub(crate) fn retire(&mut self, peer: PeerId) {
         if let Some(agent) = self.agents.get_mut(&peer) {
             agent.retired = true;
             if let Some(array) = self.arrays.get_mut(&agent.array) {
@@ -334,9 +355,13 @@ impl Desk {
             return Ok(());
         };
         agent.kill();
+        self.look_for_strays();
         if let Some(array) = self.arrays.get_mut(&agent.array) {
             if !agent.retired {
                 array.free_slot(agent.slot, agent.lane);
+            }
+            if agent.makes_way {
+                array.leaving = array.leaving.saturating_sub(1);
             }
             if let Some(lane) = array.lanes.get_mut(agent.lane as usize) {
                 lane.parked.retain(|(p, _)| *p != peer);
@@ -381,29 +406,16 @@ impl Desk {
         }
     }
 
-    /// An agent found that the isolation it was to give cannot be had here.
-    fn lower_isolation(&mut self, peer: PeerId, why: &str) {
+    /// Files of an array are gone: the next agents fail its tasks for that reason.
+    fn note_missing(&mut self, peer: PeerId, why: String) {
         let Some(agent) = self.agents.get_mut(&peer) else {
             return;
         };
-        note!("isolation {:?} cannot be had: {why}", agent.tried);
+        note!("{}: {why}", agent.array.as_str());
         agent.broken = true;
-        if agent.tried > self.isolation {
-            // Agents that started together all find the same: one step down for all of them.
-            return;
-        }
-        let lower = match agent.tried {
-            Isolation::Full => Some(Isolation::Mounts),
-            Isolation::Mounts => Some(Isolation::Shared),
-            Isolation::Shared => None,
-        };
-        match lower {
-            Some(lower) if !self.isolation_known => self.isolation = lower,
-            _ => {
-                if let Some(array) = self.arrays.get_mut(&agent.array) {
-                    array.start_failed(|| format!("no sandbox can be built: {why}"));
-                }
-            }
+        if let Some(array) = self.arrays.get_mut(&agent.array) {
+            array.missing = Some(why);
+            array.news();
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct LiveArray {
     pub id: ArrayId,
     /// What was submitted.
     pub submission: Submission,
+    /// When it was launched.
+    pub launched_at: UnixMicros,
     /// Launch plus TTL.
     pub deadline: UnixMicros,
     /// Whether it is still wanted.
@@ -33,6 +35,8 @@ pub struct LiveArray {
     pub lanes: Vec<LiveLane>,
     /// Slots that have an agent.
     pub slots: BTreeSet<u32>,
+    /// Agents that hold a slot and leave it to another array after their task.
+    pub leaving: u32,
     /// Commands that wait for it, and whether each has seen the newest state.
     pub waiters: Vec<Waiter>,
     /// Agents in a row that ended before they were ready.
@@ -40,6 +44,8 @@ pub struct LiveArray {
     /// Failed tasks that do not count against `--max-failures`: they failed before somebody had the
     /// array go on.
     pub failures_before: u64,
+    /// What is missing of its files, if something is: its tasks fail for that reason.
+    pub missing: Option<String>,
     /// Why nothing is started, if so.
     pub held_up: Option<String>,
     /// When to try again all the same; `None` if that would be of no use.
@@ -79,11 +85,14 @@ pub struct Waiter {
 }
 
 impl LiveLane {
-    /// Whether another agent would find something to do.
-    fn wants_agent(&self, now: UnixMicros) -> bool {
-        self.pending > self.parked.len() as u64
-            && self.asleep_until.is_none_or(|t| t <= now)
-            && u64::from(self.agents) < self.pending + self.running
+    /// How many more agents would find something to do.
+    fn wants(&self, now: UnixMicros) -> u64 {
+        if self.asleep_until.is_some_and(|t| t > now) {
+            return 0;
+        }
+        let unclaimed = self.pending.saturating_sub(self.parked.len() as u64);
+        let unserved = (self.pending + self.running).saturating_sub(u64::from(self.agents));
+        unclaimed.min(unserved)
     }
 }
 
@@ -107,15 +116,18 @@ impl LiveArray {
         });
         let mut array = LiveArray {
             id: record.submitted.id.clone(),
+            launched_at: record.created_at,
             deadline: record.submitted.deadline,
             intent: record.intent,
             unfinished: 0,
             lanes: lanes.collect(),
             submission,
             slots: BTreeSet::new(),
+            leaving: 0,
             waiters: Vec::new(),
             failed_starts: 0,
             failures_before: 0,
+            missing: None,
             held_up: None,
             retry_start_at: None,
             has_looked_at_logs: false,
@@ -146,6 +158,7 @@ impl LiveArray {
     /// Starts over with what the ledger says now, and with no agent.
     pub fn restart(&mut self, record: &ArrayRecord) {
         self.slots.clear();
+        self.leaving = 0;
         for lane in &mut self.lanes {
             lane.agents = 0;
             lane.asleep_until = None;
@@ -236,50 +249,44 @@ impl LiveArray {
         naps.filter(|at| *at > looked_at).min()
     }
 
+    /// Whether agents may be started for it at all now.
+    fn may_start(&self, now: UnixMicros) -> bool {
+        self.intent == Intent::Run
+            && (self.held_up.is_none() || self.retry_start_at.is_some_and(|t| t <= now))
+            && !self.is_running_out(now)
+    }
+
     /// The lane that wants another agent most, if any would find something to do.
     pub fn neediest_lane(&self, now: UnixMicros) -> Option<u32> {
-        let is_open = self.intent == Intent::Run
-            && (self.held_up.is_none() || self.retry_start_at.is_some_and(|t| t <= now))
-            && !self.is_running_out(now);
-        if !is_open {
+        if !self.may_start(now) {
             return None;
         }
         let wanting = self.lanes.iter().zip(0u32..);
         wanting
-            .filter(|(lane, _)| lane.wants_agent(now))
+            .filter(|(lane, _)| lane.wants(now) > 0)
             .min_by_key(|(lane, _)| lane.agents)
             .map(|(_, nth)| nth)
     }
+
+    /// How many more agents it could use now, within the width that was asked for.
+    pub fn wants(&self, now: UnixMicros) -> u32 {
+        if !self.may_start(now) {
+            return 0;
+        }
+        let wanted: u64 = self.lanes.iter().map(|lane| lane.wants(now)).sum();
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let width = self.asked_width().unwrap_or(u32::MAX);
+        wanted.min(width.saturating_sub(self.slots.len() as u32))
+    }
+
+    /// Its place among the arrays that share the machine: the order of their launch.
+    pub fn turn(&self) -> Turn {
+        (self.launched_at, self.id.clone())
+    }
 }
 
-/// Which array gets the next agent, and for which of its lanes, if any: those with a width of
-/// their own first, then the one with the fewest agents of those that share the machine's cores.
-pub fn next_to_serve<'a>(
-    arrays: impl Iterator<Item = &'a LiveArray>,
-    cores: u32,
-    now: UnixMicros,
-) -> Option<(&'a ArrayId, u32)> {
-    let mut sharing = 0u32;
-    let mut neediest: Option<(&LiveArray, u32)> = None;
-    for array in arrays {
-        let agents = u32::try_from(array.slots.len()).unwrap_or(u32::MAX);
-        let lane = array.neediest_lane(now);
-        match (array.asked_width(), lane) {
-            (Some(width), Some(lane)) if agents < width => return Some((&array.id, lane)),
-            (Some(_), _) => {}
-            (None, lane) => {
-                sharing += agents;
-                if let Some(lane) = lane
-                    && neediest.is_none_or(|(n, _)| array.slots.len() < n.slots.len())
-                {
-                    neediest = Some((array, lane));
-                }
-            }
-        }
-    }
-    let (array, lane) = neediest.filter(|_| sharing < cores)?;
-    Some((&array.id, lane))
-}
+/// Which array was launched before which.
+pub type Turn = (UnixMicros, ArrayId);
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
+use spawn_core::sharing::Sharing;
 use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
@@ -19,12 +20,13 @@ use spawn_local::ledger::SqliteLedger;
 use spawn_local::sandbox::limits::Group;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Isolation, ToAgent};
-use spawn_local::wire::client::{Answer, Refusal, Request};
+use spawn_local::wire::client::{Answer, Lessened, Refusal, Request};
 use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::agents::Agent;
-use crate::arrays::{self, LiveArray, Waiter};
+use crate::arrays::{LiveArray, Turn, Waiter};
 use crate::clock;
+use crate::doomed::Doom;
 use crate::failed_calls::FailedCalls;
 use crate::peers::{PeerId, Peers};
 use crate::shortage::Shortage;
@@ -34,6 +36,8 @@ use crate::starting::{AgentStartError, Spare};
 const START_AGAIN_MILLIS: u64 = 1_000;
 /// How long a host that is asked to end waits for its agents.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long a host that ends waits for the ends of what it killed.
+const LONGEST_ENDS: Duration = Duration::from_secs(5);
 /// Commands that wait are told of changes at most this often.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 
@@ -58,14 +62,24 @@ pub(crate) struct Desk {
     pub(crate) failed_calls: FailedCalls,
     /// How long an agent may be silent before it is given up: its lease is over.
     pub(crate) lease: Duration,
+    /// What was asked for.
+    pub(crate) wanted_isolation: Isolation,
     pub(crate) isolation: Isolation,
     pub(crate) isolation_known: bool,
+    /// Set where tasks are kept apart less than was asked for.
+    pub(crate) lessened: Option<Lessened>,
     /// Whether control groups can be made here, once that was asked.
     pub(crate) limits: OnceCell<bool>,
+    /// What was killed and is not seen to be gone yet.
+    pub(crate) doom: Doom,
     /// The control groups of agents, by process.
     pub(crate) groups: HashMap<i32, Group>,
     pub(crate) started_at: UnixMicros,
     pub(crate) cores: u32,
+    /// Who has how many of the cores, and whose turn it is.
+    pub(crate) sharing: Sharing<Turn>,
+    /// What the times of `sharing` count from.
+    pub(crate) origin: Instant,
     /// Set while agents are given time to stop their scripts before the host ends.
     pub(crate) draining_until: Option<Instant>,
     pub(crate) closing: bool,
@@ -217,21 +231,25 @@ impl Desk {
             }
         }
         if let Some((cause, notice_ms)) = stop {
-            for (peer, agent) in &self.agents {
-                if agent.array == *id {
-                    let position = None;
-                    self.peers.send(
-                        *peer,
-                        &ToAgent::Stop {
-                            cause,
-                            notice_ms,
-                            position,
-                        },
-                    );
-                }
+            let mut told: Vec<PeerId> = self.agents.keys().copied().collect();
+            told.retain(|peer| self.agents[peer].array == *id);
+            for peer in told {
+                self.stop_agent(peer, cause, notice_ms);
             }
         }
         Ok(())
+    }
+
+    /// Tells an agent to stop what it runs and to leave, and sees to it that it does.
+    pub(crate) fn stop_agent(&mut self, peer: PeerId, cause: StopCause, notice_ms: u64) {
+        let position = None;
+        let stop = ToAgent::Stop {
+            cause,
+            notice_ms,
+            position,
+        };
+        self.peers.send(peer, &stop);
+        self.expect_gone(peer, notice_ms);
     }
 
     /// Starts agents for as long as some array wants one.
@@ -240,18 +258,18 @@ impl Desk {
             return Ok(());
         }
         let now = wall_clock::now();
-        let next = |desk: &Desk| {
-            let (id, lane) = arrays::next_to_serve(desk.arrays.values(), desk.cores, now)?;
-            let is_apart = desk.isolation > Isolation::Shared;
-            (is_apart || desk.may_share_tmp(id)).then(|| (id.clone(), lane))
-        };
-        if next(self).is_none() {
+        self.share_out(now);
+        if self.next_to_serve(now).is_none() {
             return Ok(());
         }
         ledger.group(|ledger| {
-            while let Some((id, lane)) = next(self) {
+            while let Some((id, lane)) = self.next_to_serve(now) {
                 match self.start_agent(ledger, &id, lane, now) {
-                    Ok(()) => {}
+                    Ok(()) => {
+                        if let Some(array) = self.arrays.get(&id) {
+                            self.sharing.started(&array.turn(), self.origin.elapsed());
+                        }
+                    }
                     Err(AgentStartError::Ledger(e)) => return Err(e),
                     Err(e) => {
                         note!("{}: {e}", id.as_str());
@@ -259,6 +277,7 @@ impl Desk {
                             array.hold_up(e.to_string());
                             array.retry_start_at = Some(now.plus_millis(START_AGAIN_MILLIS));
                         }
+                        self.share_out(now);
                     }
                 }
             }
@@ -268,16 +287,6 @@ impl Desk {
         self.peers.flush();
         self.keep_a_spare();
         Ok(())
-    }
-
-    /// Tasks that share `/tmp` run one at a time, unless the user allowed otherwise.
-    pub(crate) fn may_share_tmp(&self, id: &ArrayId) -> bool {
-        let allowed = |a: &LiveArray| a.submission.launch.allow_shared_tmp;
-        let all_allow = self
-            .agents
-            .values()
-            .all(|agent| self.arrays.get(&agent.array).is_none_or(allowed));
-        self.agents.is_empty() || (all_allow && self.arrays.get(id).is_some_and(allowed))
     }
 
     /// Tells commands that wait what they have not seen yet, not too often.
@@ -335,6 +344,14 @@ impl Desk {
         if !self.agents.is_empty() {
             wake = wake.min(self.lease / 4);
         }
+        let gone_by = self
+            .agents
+            .values()
+            .flat_map(|agent| [agent.gone_by, agent.task_gone_by])
+            .flatten();
+        for at in gone_by.chain(self.doom.next_look()) {
+            wake = wake.min(at.saturating_duration_since(Instant::now()));
+        }
         if let Some(shortage) = &self.shortage {
             let look = shortage.next_look();
             wake = wake.min(look.saturating_duration_since(Instant::now()));
@@ -382,13 +399,21 @@ impl Desk {
         }
     }
 
-    /// Agents that had said nothing for a lease period at `at`.
-    pub(crate) fn silent_agents(&self, at: Instant) -> Vec<PeerId> {
-        self.agents
-            .iter()
-            .filter(|(_, a)| at.saturating_duration_since(a.heard) > self.lease)
-            .map(|(peer, _)| *peer)
-            .collect()
+    /// Before the host ends: waits for what it has killed and for what is being removed, not for ever. What
+    /// is left by then the kernel does not let go of.
+    pub(crate) fn await_ends(&mut self) {
+        let until = Instant::now() + LONGEST_ENDS;
+        loop {
+            self.reap(WaitPidFlag::WNOHANG);
+            self.look_at_doomed();
+            let is_done = self.ending.is_empty()
+                && self.doom.next_look().is_none()
+                && self.removals.iter().all(JoinHandle::is_finished);
+            if is_done || Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     pub(crate) fn reap(&mut self, flags: WaitPidFlag) {

@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitPidFlag;
 use spawn_core::outcome::StopCause;
+use spawn_core::sharing::Sharing;
 use spawn_core::task::Intent;
 use spawn_endpoint::{Credentials, EndpointHandle};
 use spawn_local::home::Home;
@@ -24,8 +25,10 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 use crate::arrays::LiveArray;
 use crate::clock::ClockWatch;
 use crate::desk::Desk;
+use crate::doomed::Doom;
 use crate::failed_calls::FailedCalls;
 use crate::home_watch::HomeWatch;
+use crate::isolation;
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError};
 
@@ -103,6 +106,8 @@ impl Host {
                 ),
             }
         }
+        let wanted = wanted_isolation()?;
+        let reached = isolation::find(wanted, &agent_program, &home);
         let desk = Desk {
             peers: Peers::new(socket, signals.as_fd()).map_err(io)?,
             home,
@@ -118,12 +123,17 @@ impl Host {
             credentials,
             failed_calls,
             lease: seconds("SPAWN_LEASE_SECONDS", LEASE, SHORTEST_LEASE)?,
-            isolation: wanted_isolation()?,
-            isolation_known: false,
+            wanted_isolation: wanted,
+            isolation: reached.isolation,
+            isolation_known: reached.is_known,
+            lessened: reached.lessened,
+            doom: Doom::default(),
             limits: OnceCell::new(),
             groups: HashMap::new(),
             started_at: wall_clock::now(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+            sharing: Sharing::new(),
+            origin: Instant::now(),
             draining_until: None,
             closing: false,
             looked_at: wall_clock::now(),
@@ -199,6 +209,7 @@ impl Host {
             let scheduled = self.desk.schedule(&mut self.ledger);
             self.or_run_short(scheduled)?;
             self.desk.tell_waiters(&mut self.ledger);
+            self.desk.look_at_doomed();
             self.desk.close_when_drained();
             self.rest();
         }
@@ -245,8 +256,9 @@ impl Host {
         let desk = &mut self.desk;
         desk.looked_at = now;
         let due = desk.arrays_past_deadline(now);
-        let silent = !desk.silent_agents(judged_at).is_empty();
-        let quiet = round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && !silent;
+        let late = desk.agents_to_end(judged_at);
+        let quiet =
+            round.spoke.is_empty() && round.left.is_empty() && due.is_empty() && late.is_empty();
         if quiet && !desk.parked_are_due(now) {
             return Ok(());
         }
@@ -260,7 +272,9 @@ impl Host {
             for &peer in &round.left {
                 desk.part(ledger, peer, now)?;
             }
-            for peer in desk.silent_agents(judged_at) {
+            // Those that spoke in this round are not late any more.
+            for peer in desk.agents_to_end(judged_at) {
+                desk.end_by_force(peer);
                 desk.part(ledger, peer, now)?;
             }
             desk.settle(ledger, now)
@@ -307,14 +321,14 @@ impl Host {
         let desk = &mut self.desk;
         let ended = self.ledger.group(|ledger| {
             for peer in peers {
+                if desk.isolation < Isolation::Full {
+                    desk.end_by_force(peer);
+                }
                 desk.part(ledger, peer, now)?;
             }
             Ok(())
         });
-        self.desk.reap(WaitPidFlag::empty());
-        for removal in self.desk.removals {
-            let _ = removal.join();
-        }
+        self.desk.await_ends();
         ended
     }
 }

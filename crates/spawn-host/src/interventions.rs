@@ -45,12 +45,7 @@ impl Desk {
             Ok(peer) => peer,
             Err(answer) => return Ok(answer),
         };
-        let stop = ToAgent::Stop {
-            cause: StopCause::Interrupted,
-            notice_ms,
-            position: None,
-        };
-        self.peers.send(peer, &stop);
+        self.stop_agent(peer, StopCause::Interrupted, notice_ms);
         let agent = &self.agents[&peer];
         let position = match which {
             Interrupted::Position(position) => Some(*position),
@@ -227,6 +222,7 @@ impl Desk {
         };
         let which = to_reopen(ledger, &before, which.clone())?;
         let reopened = ledger.reopen(id, &which, deadline, now);
+        array.missing = None;
         if let Ok(1..) = reopened
             && let Some(record) = ledger.array(id)?
         {

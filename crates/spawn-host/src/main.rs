@@ -6,7 +6,8 @@
 //!
 //! - [`host`]: the loop. [`desk`]: all that the loop looks after. [`peers`]: sockets and frames. [`serving`]: what commands ask.
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
-//!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and how many agents each gets.
+//!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and what they want. [`sharing`]: which of them gets an agent.
+//!   [`isolation`]: how far tasks can be kept apart here. [`doomed`]: agents that do not keep their word, and what does not go.
 //! - [`home_watch`]: what becomes of a host whose home is removed or moved.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
 //! - [`checking`]: whether a home and its ledger are whole. [`read_only`]: answers about a home that cannot be written to, where no host can run.
@@ -28,15 +29,18 @@ mod arrays;
 mod checking;
 mod clock;
 mod desk;
+mod doomed;
 mod failed_calls;
 mod home_watch;
 mod host;
 mod interventions;
+mod isolation;
 mod losses;
 mod peers;
 mod programs;
 mod read_only;
 mod serving;
+mod sharing;
 mod shortage;
 mod starting;
 mod startup;

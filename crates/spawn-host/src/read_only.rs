@@ -46,6 +46,7 @@ fn answer(home: &Home, ledger: &mut SqliteLedger, request: Request) -> Result<An
             unfinished: ledger.unfinished()?.len() as u32,
             limits: false,
             isolation: None,
+            lessened: None,
             warnings: Vec::new(),
         }),
         Request::Resolve { typed } => Answer::Matches(resolve(ledger, &typed)?),

@@ -147,6 +147,7 @@ impl Desk {
             limits: self.can_limit(),
             isolation: self.isolation_known.then_some(self.isolation),
             warnings: Vec::new(),
+            lessened: self.lessened.clone(),
         }
     }
 
@@ -199,7 +200,13 @@ impl Desk {
                 Some(shortage) => Some(shortage.why.clone()),
                 None => a.held_up.clone(),
             });
-        answers::status(ledger, &mut Slots::default(), record, workers, held_up, now)
+        let queued = self.queued(id, now).filter(|_| held_up.is_none());
+        let slots = &mut Slots::default();
+        let mut status = answers::status(ledger, slots, record, workers, held_up, now)?;
+        status.queued = queued;
+        status.lessened = self.lessened.clone();
+        status.stuck = self.doom.stuck(id);
+        Ok(status)
     }
 
     fn wait_for(

@@ -103,6 +103,9 @@ impl Desk {
             running: None,
             heard: Instant::now(),
             retired: false,
+            makes_way: false,
+            gone_by: None,
+            task_gone_by: None,
         };
         self.agents.insert(peer, agent);
         Ok(())
@@ -181,6 +184,7 @@ impl Desk {
             bin_dir: path(self.home.bin()),
             log: path(self.home.log(&array.id, id)),
             isolation: self.isolation,
+            missing: array.missing.clone(),
         }
     }
 

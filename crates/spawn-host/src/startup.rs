@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -57,6 +58,9 @@ pub enum StartError {
         source: io::Error,
     },
 }
+
+/// How long an agent of a host that was killed may take to end once it is killed.
+const LONGEST_END: Duration = Duration::from_secs(5);
 
 fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StartError {
     move |e| StartError::Io {
@@ -140,6 +144,8 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
 fn detach() -> Result<(), StartError> {
     // Fails for a process group leader only, as when run by hand.
     let _ = nix::unistd::setsid();
+    // What an agent leaves without a parent comes here, to be ended.
+    nix::sys::prctl::set_child_subreaper(true).map_err(failed("become the reaper of agents"))?;
     let ignored = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGPIPE];
     for s in ignored {
         // SAFETY: ignoring a signal runs no code of ours.
@@ -171,8 +177,13 @@ fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
         let (pid, started) = (agent.enrolled.pid as i32, agent.enrolled.pid_started);
         if agent.enrolled.boot == boot && processes::is_alive(pid, started) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            let until = Instant::now() + LONGEST_END;
             while processes::is_alive(pid, started) {
-                std::thread::yield_now();
+                if Instant::now() >= until {
+                    note!("agent process {pid} was killed and does not end: the kernel holds it");
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }

@@ -46,6 +46,7 @@ impl Desk {
         }
         Waiting::Workers {
             at_work: array.map_or(0, |a| a.slots.len() as u32),
+            queued: self.queued(&record.submitted.id, now),
         }
     }
 }

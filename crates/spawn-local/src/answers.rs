@@ -152,6 +152,9 @@ pub fn status(
         call_groups: calls_in_groups(ledger, &id)?,
         workers,
         held_up,
+        queued: None,
+        stuck: Vec::new(),
+        lessened: None,
         now: now.0,
         record,
     })

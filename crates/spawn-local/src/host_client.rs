@@ -166,6 +166,7 @@ impl HostClient {
                 limits: false,
                 isolation: None,
                 warnings: Vec::new(),
+                lessened: None,
             },
         };
         let hello = Request::Hello {

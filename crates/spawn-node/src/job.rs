@@ -120,6 +120,7 @@ pub fn job(
         bin_dir: text(places.bin()),
         log: text(places.log(run.name)),
         isolation: run.isolation,
+        missing: None,
     })
 }
 

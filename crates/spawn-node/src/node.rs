@@ -38,6 +38,9 @@ const CANCEL_NOTICE: Duration = Duration::from_secs(30);
 /// How long a machine that starts bears outages.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long an agent that was killed may take to end.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
 /// More open files than any task needs.
 const OPEN_FILES: u64 = 1 << 19;
 
@@ -215,7 +218,7 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
         )
         .and_then(Worker::serve);
         let _ = agent.kill();
-        let _ = agent.wait();
+        await_end(&mut agent);
         match (served, lower(isolation)) {
             // A kernel without some of the namespaces: less isolation is better than none served.
             (Err(WorkerError::Broken(why)), Some(less)) => {
@@ -224,6 +227,14 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
             }
             (served, _) => return Ok(served?),
         }
+    }
+}
+
+/// Waits for the agent to end, not for ever: what the kernel does not let go of goes with the machine.
+fn await_end(agent: &mut Child) {
+    let until = Instant::now() + LONGEST_END;
+    while matches!(agent.try_wait(), Ok(None)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -15,7 +15,9 @@ use spawn_core::crew::is_fallback_needed;
 use spawn_core::max_failures::MaxFailures;
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
+use spawn_core::supervise::AGENT_ANSWER;
 use spawn_core::task::{Intent, Token};
+use spawn_local::sandbox::force::end_tree;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
@@ -80,6 +82,9 @@ pub enum WorkerError {
     /// The agent says that it cannot run tasks here.
     #[error("this machine cannot run tasks: {0}")]
     Broken(String),
+    /// This machine lacks something that tasks need, which has nothing to do with isolation.
+    #[error("this machine cannot run tasks: {0}")]
+    Unready(String),
     /// There is no such array.
     #[error("the ledger knows no array `{0}`")]
     NoArray(ArrayId),
@@ -138,6 +143,12 @@ pub struct Worker<'a> {
     leaving: Option<Leave>,
     /// The agent was told that nothing is left.
     retired: bool,
+    /// When the agent last said something, since the origin.
+    heard: Duration,
+    /// When the agent is ended by force, if it was told to stop and to leave.
+    gone_by: Option<Duration>,
+    /// The same for its task, if that has a time limit.
+    task_gone_by: Option<Duration>,
     /// No others need stand in for workers of this lane any more, and that is arranged.
     is_complete: bool,
 }
@@ -195,6 +206,9 @@ impl<'a> Worker<'a> {
             shown: None,
             leaving: None,
             retired: false,
+            heard: Duration::ZERO,
+            gone_by: None,
+            task_gone_by: None,
             is_complete: false,
             settings,
         })
@@ -225,6 +239,10 @@ impl<'a> Worker<'a> {
                 }
             }
             self.advance()?;
+            if self.is_agent_overdue()? {
+                self.end_agent();
+                return self.leave();
+            }
             let wake = [self.look_at, self.heartbeat_at]
                 .into_iter()
                 .chain(self.is_unsettled().then_some(self.settle_at))
@@ -234,6 +252,7 @@ impl<'a> Worker<'a> {
                         .map(|_| self.ask_at),
                 )
                 .chain(self.expires_at)
+                .chain([self.agent_ends_at()])
                 .min()
                 .unwrap_or(self.look_at);
             if self.agent_spoke(wake.saturating_sub(self.origin.elapsed()))? && !self.hear()? {
@@ -260,6 +279,34 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
+    }
+
+    /// When an agent that does not keep its word is ended: it has said nothing for a lease, has not
+    /// stopped its task, or has not left. Since the origin.
+    fn agent_ends_at(&self) -> Duration {
+        [self.gone_by, self.task_gone_by]
+            .into_iter()
+            .flatten()
+            .fold(self.heard + self.settings.lease, Duration::min)
+    }
+
+    /// Whether the agent does not keep its word. What it said while this worker was away counts.
+    fn is_agent_overdue(&self) -> io::Result<bool> {
+        let now = self.origin.elapsed();
+        if now < self.agent_ends_at() {
+            return Ok(false);
+        }
+        let mut by = [self.gone_by, self.task_gone_by].into_iter().flatten();
+        Ok(by.any(|by| now >= by) || !self.agent_spoke(Duration::ZERO)?)
+    }
+
+    /// Ends the agent by force. The machine goes next, and with it what the kernel does not let go of.
+    fn end_agent(&self) {
+        eprintln!("spored-node: the agent does not answer; it is ended");
+        for process in end_tree(self.settings.enrolment.pid as i32) {
+            let (pid, name) = (process.pid, process.name);
+            eprintln!("spored-node: killed process {pid} (`{name}`)");
+        }
     }
 
     fn is_unsettled(&self) -> bool {
@@ -302,6 +349,7 @@ impl<'a> Worker<'a> {
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(false),
             Err(e) => return Err(e.into()),
         }
+        self.heard = self.origin.elapsed();
         while let Some(message) = self.inbox.take::<FromAgent>()? {
             match message {
                 FromAgent::Turn { commits, want, .. } => {
@@ -312,8 +360,17 @@ impl<'a> Worker<'a> {
                     }
                 }
                 FromAgent::Release { token, positions } => self.releases.push((token, positions)),
-                FromAgent::Broken { why } | FromAgent::Short { why } => {
-                    return Err(WorkerError::Broken(why));
+                FromAgent::Broken { why } => return Err(WorkerError::Broken(why)),
+                FromAgent::Short { why } | FromAgent::Missing { why } => {
+                    return Err(WorkerError::Unready(why));
+                }
+                FromAgent::Stuck { processes, .. } => {
+                    for process in processes {
+                        let (pid, name) = (process.pid, process.name);
+                        eprintln!(
+                            "spored-node: process {pid} (`{name}`) was killed and does not end"
+                        );
+                    }
                 }
                 FromAgent::Running {
                     position,
@@ -322,7 +379,10 @@ impl<'a> Worker<'a> {
                     progress,
                     load,
                     stopping,
+                    timeout_in_ms,
                 } => {
+                    self.task_gone_by = timeout_in_ms
+                        .map(|ms| self.origin.elapsed() + Duration::from_millis(ms) + AGENT_ANSWER);
                     let known = self.running.filter(|known| known.log_offset == log_offset);
                     self.running = Some(RunningTask {
                         position,
@@ -348,6 +408,7 @@ impl<'a> Worker<'a> {
         let ahead = if ahead.abs() < 1_000_000 { 0 } else { ahead };
         let moved = |at: UnixMicros| UnixMicros(at.0.saturating_add(ahead));
         self.running = self.running.filter(|_| commits.is_empty());
+        self.task_gone_by = self.task_gone_by.filter(|_| commits.is_empty());
         self.commits
             .extend(commits.into_iter().map(|commit| Commit {
                 started_at: moved(commit.started_at),

@@ -78,6 +78,7 @@ fn run(args: Vec<OsString>) -> Result<i32, lexopt::Error> {
                 Ok(0)
             }
             Some("agent") => end(parser).map(|()| agent()),
+            Some("probe") => probe(parser),
             _ => Err(format!(
                 "unknown command `{}`: expected `complete`, `progress`, `status` or `version`",
                 command.display()
@@ -108,6 +109,17 @@ fn agent() -> i32 {
             1
         }
     }
+}
+
+/// For the host: `probe DIR ISOLATION`.
+fn probe(mut parser: lexopt::Parser) -> Result<i32, lexopt::Error> {
+    let dir = parser.value()?;
+    let isolation = parser.value()?.string()?;
+    let isolation = serde_json::from_value(isolation.into()).map_err(|e| e.to_string())?;
+    end(parser)?;
+    let probed = agent::probe::probe(Path::new(&dir), isolation);
+    println!("{}", serde_json::to_string(&probed).unwrap_or_default());
+    Ok(0)
 }
 
 fn complete(mut parser: lexopt::Parser) -> Result<i32, lexopt::Error> {

@@ -202,13 +202,17 @@ impl Desk {
             running = told.or_else(|| derived(&row).map(|(_, task)| task));
         }
         let now = self.now();
-        let mut waiting = Waiting::Workers { at_work: 0 };
+        let mut waiting = Waiting::Workers {
+            at_work: 0,
+            queued: None,
+        };
         if row.state == TaskState::Pending && row.not_before <= now {
             let agents = self.serving(id)?.len();
             waiting = match self.held_up(&record, agents)? {
                 Some(why) => Waiting::HeldUp { why },
                 None => Waiting::Workers {
                     at_work: u32::try_from(agents).unwrap_or(u32::MAX),
+                    queued: None,
                 },
             };
         }

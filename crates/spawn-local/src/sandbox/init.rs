@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, sethostname};
 
-use super::init_link::{FromInit, Step, ToInit, hear_agent, tell_agent};
+use super::init_link::{FromInit, LeaderEnd, Step, ToInit, hear_agent, tell_agent};
 use super::processes::{self, Process};
 use super::{BorrowedPipe, Program};
 use crate::wire::agent::Isolation;
@@ -177,28 +177,36 @@ impl Init<'_> {
                 continue;
             }
             self.leader = None;
-            self.end_all();
             let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
-            tell_agent(
-                self.link,
-                FromInit::Ended {
-                    status,
-                    peak_rss_bytes: usage.ru_maxrss as u64 * 1024,
-                    cpu_micros: micros(usage.ru_utime) + micros(usage.ru_stime),
-                },
-            )?;
+            let end = LeaderEnd {
+                status,
+                peak_rss_bytes: usage.ru_maxrss as u64 * 1024,
+                cpu_micros: micros(usage.ru_utime) + micros(usage.ru_stime),
+            };
+            // The common case: the script left nothing behind, and this says so at once.
+            if self.has_children() {
+                // The agent counts the time that their end takes; not all of them may end.
+                tell_agent(self.link, FromInit::Lingering(end))?;
+                self.end_all();
+            }
+            tell_agent(self.link, FromInit::Ended(end))?;
+        }
+    }
+
+    /// Reaps what has ended. Whether something is left.
+    fn has_children(&self) -> bool {
+        loop {
+            match wait4(libc::WNOHANG) {
+                Err(_) | Ok(Waited::NoChild) => return false,
+                Ok(Waited::Ended(..)) => {}
+                Ok(Waited::NotYet) => return true,
+            }
         }
     }
 
     /// Kills and reaps until no descendant is left.
     fn end_all(&mut self) {
-        loop {
-            // The common case: the script left nothing behind, and this says so at once.
-            match wait4(libc::WNOHANG) {
-                Err(_) | Ok(Waited::NoChild) => return,
-                Ok(Waited::Ended(..)) => continue,
-                Ok(Waited::NotYet) => {}
-            }
+        while self.has_children() {
             self.kill_all();
             if wait4(0).is_err() {
                 return;

@@ -3,7 +3,12 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// From the agent to the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,18 +23,24 @@ pub enum ToInit<'a> {
     KillAll,
 }
 
+/// How a leader ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaderEnd {
+    /// As `wait` gives it.
+    pub status: i32,
+    /// Largest resident set of any process of the script, in bytes.
+    pub peak_rss_bytes: u64,
+    /// Processor time, user and system, in microseconds.
+    pub cpu_micros: u64,
+}
+
 /// From the init to the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromInit {
     /// The leader ended, and everything that it left behind is gone.
-    Ended {
-        /// As `wait` gives it.
-        status: i32,
-        /// Largest resident set of any process of the script, in bytes.
-        peak_rss_bytes: u64,
-        /// Processor time, user and system, in microseconds.
-        cpu_micros: u64,
-    },
+    Ended(LeaderEnd),
+    /// The leader ended, and what it left behind is being killed. [`FromInit::Ended`] follows.
+    Lingering(LeaderEnd),
     /// The program could not be started.
     NotStarted {
         /// The system's error number.
@@ -81,13 +92,20 @@ impl Step {
 
 const EVENT: usize = 24;
 
+/// A stopped init does not read: what it cannot take in this time it is not told.
+const LONGEST_TELL: Duration = Duration::from_secs(2);
+
+/// The agent's end, which does not wait long for room, and the init's.
 pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
+    let (ours, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
         None,
         SockFlag::SOCK_CLOEXEC,
-    )?)
+    )?;
+    let limit = TimeVal::milliseconds(LONGEST_TELL.as_millis() as i64);
+    setsockopt(&ours, sockopt::SendTimeout, &limit)?;
+    Ok((ours, theirs))
 }
 
 pub(super) fn tell(link: BorrowedFd<'_>, what: &ToInit<'_>) -> io::Result<()> {
@@ -157,15 +175,14 @@ pub(super) fn hear_agent<'b>(
 pub(super) fn tell_agent(link: BorrowedFd<'_>, what: FromInit) -> io::Result<()> {
     let mut message = [0u8; EVENT];
     match what {
-        FromInit::Ended {
-            status,
-            peak_rss_bytes,
-            cpu_micros,
-        } => {
-            message[0] = 1;
-            message[4..8].copy_from_slice(&status.to_le_bytes());
-            message[8..16].copy_from_slice(&peak_rss_bytes.to_le_bytes());
-            message[16..24].copy_from_slice(&cpu_micros.to_le_bytes());
+        FromInit::Ended(end) | FromInit::Lingering(end) => {
+            message[0] = match what {
+                FromInit::Ended(_) => 1,
+                _ => 4,
+            };
+            message[4..8].copy_from_slice(&end.status.to_le_bytes());
+            message[8..16].copy_from_slice(&end.peak_rss_bytes.to_le_bytes());
+            message[16..24].copy_from_slice(&end.cpu_micros.to_le_bytes());
         }
         FromInit::NotStarted { errno } => {
             message[0] = 2;
@@ -194,12 +211,14 @@ pub(super) fn hear(link: BorrowedFd<'_>) -> io::Result<FromInit> {
         eight.copy_from_slice(&message[at..at + 8]);
         u64::from_le_bytes(eight)
     };
+    let end = LeaderEnd {
+        status: int,
+        peak_rss_bytes: long(8),
+        cpu_micros: long(16),
+    };
     Ok(match (n, message[0]) {
-        (EVENT, 1) => FromInit::Ended {
-            status: int,
-            peak_rss_bytes: long(8),
-            cpu_micros: long(16),
-        },
+        (EVENT, 1) => FromInit::Ended(end),
+        (EVENT, 4) => FromInit::Lingering(end),
         (EVENT, 2) => FromInit::NotStarted { errno: int },
         (EVENT, 3) => FromInit::Broken {
             errno: int,

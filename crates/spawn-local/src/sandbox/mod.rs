@@ -15,9 +15,10 @@
 //! This keeps tasks from treading on each other by accident. It is no security boundary: scripts
 //! run as the user who launched them and can do what that user can.
 //!
-//! [`world`] builds, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
+//! [`force`] ends what does not go by itself, [`world`] builds, [`tidy`] empties, [`init`] is the program inside, [`init_link`] what it and
 //! the agent say, [`limits`] bounds memory and processors, [`processes`] reads `/proc`.
 
+pub mod force;
 pub mod init;
 pub mod init_link;
 pub mod limits;
@@ -30,12 +31,12 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use spawn_core::supervise::LONGEST_ANSWER;
 
-pub use init_link::{FromInit, ToInit};
+use force::{AFTER_FORCE, await_end, end_descendants, force, reap, remaining};
+pub use init_link::{FromInit, LeaderEnd, ToInit};
+use processes::Process;
 pub use world::{World, WorldError, WorldPlan};
 
 use crate::wire::agent::Isolation;
@@ -129,24 +130,53 @@ impl Sandbox {
         init_link::hear(self.link.as_fd())
     }
 
-    /// Ends the sandbox and everything in it, and waits until it is gone.
-    pub fn close(self) -> io::Result<()> {
-        drop(self.link);
-        reap(self.init, WaitPidFlag::empty()).map(|_| ())
+    /// Ends the sandbox and everything in it: an init that does not go by itself is ended by force.
+    /// Gives the processes that the kernel does not let go of.
+    pub fn close(self) -> io::Result<Vec<Process>> {
+        let Sandbox {
+            init,
+            link,
+            own_pids,
+        } = self;
+        // The init ends with its link.
+        drop(link);
+        if !await_end(init, LONGEST_ANSWER)? {
+            force(init, own_pids);
+            if !await_end(init, AFTER_FORCE)? {
+                return Ok(remaining(init));
+            }
+        }
+        match own_pids {
+            true => Ok(Vec::new()),
+            // What an init that died before it could end it has left.
+            false => Ok(end_descendants(AFTER_FORCE)),
+        }
     }
 
-    /// Ends the sandbox by force: for an init that does not answer.
+    /// Ends the sandbox by force: for an init that is not to be trusted to answer. Gives the
+    /// processes that the kernel does not let go of.
     ///
-    /// Where processes have no namespace, the init is what ends them, and it is asked only. What one
-    /// that died before it could do so has left is ended here.
-    pub fn kill(self) -> io::Result<()> {
+    /// Where processes have no namespace the init is what ends them best, so it is asked first.
+    pub fn kill(self) -> io::Result<Vec<Process>> {
         if self.own_pids {
-            let _ = kill(self.init, Signal::SIGKILL);
-            return self.close();
+            force(self.init, true);
+            return match await_end(self.init, AFTER_FORCE)? {
+                true => Ok(Vec::new()),
+                false => Ok(remaining(self.init)),
+            };
         }
-        self.close()?;
-        end_descendants();
-        Ok(())
+        self.close()
+    }
+
+    /// Kills the init and what it has started, and waits for nothing.
+    pub fn force(&self) {
+        force(self.init, self.own_pids);
+    }
+
+    /// Lets a sandbox be that was ended by force and is not gone. Gives the processes that the
+    /// kernel does not let go of.
+    pub fn abandon(self) -> Vec<Process> {
+        remaining(self.init)
     }
 }
 
@@ -156,21 +186,6 @@ fn no_namespace(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(libc::ENOSPC) => io::Error::other("the machine allows no more namespaces"),
         _ => error,
-    }
-}
-
-/// Kills all that descends from this process, until nothing does. Inits on their way out go too:
-/// of their tasks nothing is left.
-fn end_descendants() {
-    loop {
-        let left = processes::descendants(std::process::id() as i32);
-        if left.is_empty() {
-            return;
-        }
-        for process in left {
-            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
 
@@ -192,26 +207,22 @@ impl Departing {
         drop(sandbox.link);
         self.inits.push_back(sandbox.init);
         while let Some(&first) = self.inits.front() {
-            let flags = match self.inits.len() > Departing::MOST {
-                true => WaitPidFlag::empty(),
-                false => WaitPidFlag::WNOHANG,
+            let is_gone = match self.inits.len() > Departing::MOST {
+                true => {
+                    let is_gone = await_end(first, LONGEST_ANSWER)?;
+                    if !is_gone {
+                        // Nothing is in it any more; it must not hold up the next task.
+                        force(first, true);
+                    }
+                    true
+                }
+                false => reap(first)?,
             };
-            if !reap(first, flags)? {
+            if !is_gone {
                 break;
             }
             self.inits.pop_front();
         }
         Ok(())
-    }
-}
-
-/// Waits for an init. False if it has not ended (with `WNOHANG`).
-fn reap(init: Pid, flags: WaitPidFlag) -> io::Result<bool> {
-    loop {
-        match waitpid(init, Some(flags)) {
-            Ok(status) => return Ok(status != WaitStatus::StillAlive),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e.into()),
-        }
     }
 }

@@ -34,6 +34,12 @@ pub fn process(pid: i32) -> Option<Process> {
     })
 }
 
+/// What the kernel calls a process, 15 bytes at most; empty if it is gone.
+pub fn name(pid: i32) -> String {
+    let name = fs::read(Path::new("/proc").join(pid.to_string()).join("comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end().to_owned()
+}
+
 /// Every process that `/proc` shows, zombies aside.
 pub fn all() -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {

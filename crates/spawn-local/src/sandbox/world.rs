@@ -192,6 +192,21 @@ impl World {
         Ok(world)
     }
 
+    /// No place at all: for an agent that runs nothing.
+    pub fn nowhere() -> World {
+        World {
+            isolation: Isolation::Shared,
+            job: PathBuf::new(),
+            bin: PathBuf::new(),
+            work: PathBuf::new(),
+            control: PathBuf::new(),
+            home: None,
+            shims: None,
+            per_task: Vec::new(),
+            per_sandbox: Vec::new(),
+        }
+    }
+
     fn shared(plan: &WorldPlan) -> Result<World, WorldError> {
         let work = plan.worker.join("work");
         let control = plan.worker.join("control");

@@ -26,6 +26,24 @@ pub enum Isolation {
     Full,
 }
 
+/// What `spored probe` prints, as JSON: whether tasks can be kept apart this far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probed {
+    /// They can.
+    Yes,
+    /// They cannot.
+    No {
+        /// Why.
+        why: String,
+    },
+    /// The machine is out of something: it cannot be told now.
+    Short {
+        /// Of what, and for what.
+        why: String,
+    },
+}
+
 /// From an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -66,9 +84,23 @@ pub enum FromAgent {
         load: Option<Load>,
         /// Its stop, if it is being stopped.
         stopping: Option<Stopping>,
+        /// How long until its own time limit has ended it at the latest, in milliseconds, if it has one.
+        timeout_in_ms: Option<u64>,
     },
     /// Nothing new; it is still there.
     Heartbeat,
+    /// A piece of the array's files is missing: none of its tasks can run.
+    Missing {
+        /// Which.
+        why: String,
+    },
+    /// Processes were killed and have not gone: the kernel holds them. The agent leaves.
+    Stuck {
+        /// The task they belong to.
+        position: Option<u64>,
+        /// They.
+        processes: Vec<LeftProcess>,
+    },
     /// The agent cannot go on.
     Broken {
         /// Why.
@@ -79,6 +111,17 @@ pub enum FromAgent {
         /// Of what, and for what.
         why: String,
     },
+}
+
+/// A process that was killed and has not gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftProcess {
+    /// Its process id on this machine.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub started: u64,
+    /// What the kernel calls it.
+    pub name: String,
 }
 
 /// A stop that is under way.
@@ -188,4 +231,6 @@ pub struct Job {
     pub log: String,
     /// The most isolation to try for.
     pub isolation: Isolation,
+    /// What is missing of the array's files, if something is: its tasks fail for that reason.
+    pub missing: Option<String>,
 }

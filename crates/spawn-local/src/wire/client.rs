@@ -190,11 +190,13 @@ pub struct HostInfo {
     pub unfinished: u32,
     /// Whether workers can be given the memory and processors of an instance type.
     pub limits: bool,
-    /// Isolation that agents reach, once one has tried.
+    /// How far tasks are kept apart, once that was tried.
     pub isolation: Option<Isolation>,
     /// What the user is to know of the home, said to the first command that greets a host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Set where that is less than was asked for.
+    pub lessened: Option<Lessened>,
 }
 
 /// One array as it stands.
@@ -214,8 +216,62 @@ pub struct ArrayStatus {
     pub call_groups: Vec<CallGroup>,
     /// Why nothing is being started, if so.
     pub held_up: Option<String>,
+    /// For whom it waits, if it could run tasks and has no core.
+    pub queued: Option<Queued>,
+    /// Processes of its tasks that were killed and have not gone.
+    pub stuck: Vec<StuckProcess>,
+    /// Set where its tasks are kept apart less than was asked for.
+    pub lessened: Option<Lessened>,
     /// The host's clock: microseconds since 1970.
     pub now: i64,
+}
+
+/// For whom an array waits that shares the machine with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// How many tasks run at once.
+    pub cores: u32,
+    /// Whether that is because tasks cannot be kept apart here.
+    pub one_at_a_time: bool,
+    /// The arrays whose tasks run, those with most slots first; the first few.
+    pub holders: Vec<Holder>,
+    /// How many more there are.
+    pub more_holders: u32,
+    /// How many other arrays wait as well.
+    pub also_waiting: u32,
+}
+
+/// A process that was killed and has not gone: the kernel does not let go of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckProcess {
+    /// Its process id on this machine.
+    pub pid: i32,
+    /// What the kernel calls it.
+    pub name: String,
+    /// The task that it was part of, if that is known.
+    pub position: Option<u64>,
+}
+
+/// Less isolation than was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lessened {
+    /// What was asked for.
+    pub wanted: Isolation,
+    /// What can be had.
+    pub reached: Isolation,
+    /// Why not more.
+    pub why: String,
+}
+
+/// An array whose tasks run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Which.
+    pub array: ArrayId,
+    /// Its name.
+    pub name: String,
+    /// How many slots it has.
+    pub slots: u32,
 }
 
 /// A task, and where it ran.
@@ -313,6 +369,9 @@ pub enum Waiting {
     Workers {
         /// Workers at work for the array.
         at_work: u32,
+        /// For whom the array waits, if it has no core.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queued: Option<Queued>,
     },
     /// Nothing is started now.
     HeldUp {

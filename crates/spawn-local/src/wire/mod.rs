@@ -11,4 +11,4 @@ pub mod client;
 pub mod frames;
 
 /// Spoken in every greeting; a host of another version is asked to make way.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use spawn_core::crew::{Idle, when_idle};
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
+use spawn_core::supervise::AGENT_ANSWER;
 use spawn_core::task::Intent;
 use spawn_local::wire::agent::ToAgent;
 use spawn_local::wire::frames;
@@ -80,10 +81,18 @@ impl Worker<'_> {
         Ok((counts.pending + counts.running, serving.count() as u64))
     }
 
+    /// The agent has left some seconds after `notice`, or is ended.
+    fn expect_gone(&mut self, notice: Duration) {
+        let by = self.origin.elapsed().saturating_add(notice) + AGENT_ANSWER;
+        self.gone_by = Some(self.gone_by.map_or(by, |other| other.min(by)));
+    }
+
     pub(super) fn retire(&mut self) -> Result<(), WorkerError> {
         self.wanted = None;
         if !std::mem::replace(&mut self.retired, true) {
             frames::send(&ToAgent::Retire, &mut self.agent)?;
+            // It has nothing to do any more.
+            self.expect_gone(Duration::ZERO);
         }
         Ok(())
     }
@@ -102,6 +111,7 @@ impl Worker<'_> {
                 position: None,
             };
             frames::send(&stop, &mut self.agent)?;
+            self.expect_gone(notice);
         } else if self.wanted.is_some() {
             self.retire()?;
         }

@@ -343,6 +343,7 @@ impl Group {
             bin_dir: path(&self.dir.path().join("bin")),
             log: path(&self.log(slot)),
             isolation: Isolation::Full,
+            missing: None,
         }
     }
 }

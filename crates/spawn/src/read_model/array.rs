@@ -9,7 +9,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::observed::Progress;
 use spawn_core::outcome::StopCause;
 use spawn_core::task::Intent;
-use spawn_local::wire::client::{ArrayStatus, WorkerStatus};
+use spawn_local::wire::client::{ArrayStatus, Lessened, Queued, WorkerStatus};
 use spawn_ports::ledger::ArrayRecord;
 
 use super::{Indices, Stamp, TaskView};
@@ -115,6 +115,12 @@ pub struct ArrayView {
     pub eta_seconds: Option<u64>,
     /// Why nothing is being started, if so.
     pub held_up: Option<String>,
+    /// For whom it waits, if it could run tasks and has no core.
+    pub queued: Option<Queued>,
+    /// Processes of its tasks that were killed and have not gone.
+    pub stuck: Vec<StuckView>,
+    /// Set where its tasks are kept apart less than was asked for.
+    pub lessened: Option<Lessened>,
     /// Who works for it now.
     pub workers: Vec<WorkerView>,
     /// The newest failures.
@@ -153,6 +159,17 @@ impl ArrayView {
             line,
             eta_seconds: eta,
             held_up: status.held_up.clone(),
+            queued: status.queued.clone(),
+            stuck: status
+                .stuck
+                .iter()
+                .map(|process| StuckView {
+                    pid: process.pid,
+                    name: process.name.clone(),
+                    task: process.position.map(|position| indices.at(position)),
+                })
+                .collect(),
+            lessened: status.lessened.clone(),
             workers: status
                 .workers
                 .iter()
@@ -195,6 +212,17 @@ impl ArrayView {
     pub fn is_well(&self) -> bool {
         self.line.counts.0.all_well()
     }
+}
+
+/// A process that was killed and has not gone.
+#[derive(Clone, Debug, Serialize)]
+pub struct StuckView {
+    /// Its process id on this machine.
+    pub pid: i32,
+    /// What the kernel calls it.
+    pub name: String,
+    /// The index of the task that it was part of, if that is known.
+    pub task: Option<u64>,
 }
 
 /// One worker.

@@ -3,6 +3,7 @@
 mod length;
 mod plan;
 mod progress;
+pub mod standing;
 mod status;
 mod story;
 mod style;

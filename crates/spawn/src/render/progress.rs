@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::{Style, human_seconds};
+use super::{Style, human_seconds, standing};
 use crate::read_model::ArrayView;
 
 /// Off a terminal, lines are at least this far apart.
@@ -83,6 +83,9 @@ fn summary(view: &ArrayView) -> String {
     }
     if let Some(why) = &view.held_up {
         line.push_str(&format!("; held up: {why}"));
+    }
+    if let Some(queued) = &view.queued {
+        line.push_str(&format!("; waits for a core: {}", standing::queued(queued)));
     }
     line
 }

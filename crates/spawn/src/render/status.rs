@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use spawn_core::failure_groups::{CallGroup, FailureGroup};
 use spawn_core::task::{Intent, TaskState};
 
-use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since};
+use super::{Align, Style, Table, counted, human_bytes, human_seconds, human_since, standing};
 use crate::read_model::{ArrayView, CountsView, ending, one_line, stop_reason};
 
 /// Workers and failures shown before the rest is only counted.
@@ -55,6 +55,7 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
     if let Some(why) = &view.held_up {
         writeln!(out, "  {}  {why}", style.warn("held up"))?;
     }
+    write_standing(out, view, style)?;
     if let (Intent::Halted, Some(most)) = (view.intent, view.max_failures) {
         let label = style.warn("halted ");
         writeln!(
@@ -75,6 +76,40 @@ pub fn write_status(out: &mut impl Write, view: &ArrayView, style: Style) -> io:
         write_failed_calls(out, view, style)?;
     }
     write_next(out, view)
+}
+
+/// What stands in its way.
+fn write_standing(out: &mut impl Write, view: &ArrayView, style: Style) -> io::Result<()> {
+    let line = &view.line;
+    if let Some(queued) = &view.queued {
+        let queued = standing::queued(queued);
+        writeln!(out, "  {}   for a core: {queued}", style.warn("queued"))?;
+    }
+    if view.queued.is_some() && line.started_at.is_none() {
+        let left = human_seconds(line.deadline.seconds_since(view.now));
+        writeln!(
+            out,
+            "           its TTL counts from the launch: {left} are left; `spawn extend {} 1h` gives it more",
+            line.array_id
+        )?;
+    }
+    for process in &view.stuck {
+        let task = process
+            .task
+            .map_or_else(String::new, |task| format!(" of task {task}"));
+        writeln!(
+            out,
+            "  {}    process {} (`{}`){task} was killed and does not end: the kernel holds it; its slot was given up",
+            style.warn("stuck"),
+            process.pid,
+            one_line(&process.name),
+        )?;
+    }
+    if let Some(less) = view.lessened.as_ref().filter(|_| !view.has_ended()) {
+        let less = standing::lessened(less);
+        writeln!(out, "  {}  {less}", style.warn("shared "))?;
+    }
+    Ok(())
 }
 
 /// `100 in all: 40 succeeded, 2 failed, 8 running, 50 pending`.

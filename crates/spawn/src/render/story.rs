@@ -7,7 +7,7 @@ use spawn_core::outcome::Cause;
 use spawn_core::task::{Intent, TaskState};
 use spawn_local::wire::client::Waiting;
 
-use super::{Style, counted, human_bytes, human_seconds};
+use super::{Style, counted, human_bytes, human_seconds, standing};
 use crate::read_model::{AttemptView, Stamp, StoryView, ending, one_line, stop_reason};
 
 /// Writes everything that is known of a task.
@@ -145,8 +145,12 @@ fn now(story: &StoryView) -> Vec<String> {
                 story.deadline
             ));
         }
-        Some(Waiting::Workers { at_work: 0 }) => lines.push("waits for a worker".to_owned()),
-        Some(Waiting::Workers { at_work }) => {
+        Some(Waiting::Workers {
+            queued: Some(queued),
+            ..
+        }) => lines.push(format!("waits for a core: {}", standing::queued(queued))),
+        Some(Waiting::Workers { at_work: 0, .. }) => lines.push("waits for a worker".to_owned()),
+        Some(Waiting::Workers { at_work, .. }) => {
             lines.push(format!(
                 "waits for one of {} to be free",
                 counted((*at_work).into(), "worker")

@@ -7,6 +7,7 @@ mod support;
 mod completing;
 mod crashes;
 mod docs;
+mod fairness;
 mod how_to;
 mod people;
 mod retrying;

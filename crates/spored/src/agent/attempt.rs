@@ -9,10 +9,10 @@ use std::time::Duration;
 use spawn_core::completion;
 use spawn_core::moment::UnixMicros;
 use spawn_core::observed::Usage;
-use spawn_core::outcome::{Completion, Exit, Report, Status, judge};
+use spawn_core::outcome::{Completion, Exit, Report, Status, StopCause, judge};
 use spawn_core::supervise::Supervisor;
 use spawn_core::task::Token;
-use spawn_local::sandbox::{World, tidy};
+use spawn_local::sandbox::{LeaderEnd, World, tidy};
 use spawn_ports::ledger::{ClaimedTask, Commit, LogSpan};
 
 use super::watch::Watch;
@@ -37,12 +37,16 @@ pub struct Attempt {
     pub began: Duration,
     /// When to stop it.
     pub supervisor: Supervisor,
+    /// When its own time limit has ended it at the latest, since the agent's origin.
+    pub timeout_at: Option<Duration>,
     /// Where its output begins.
     pub log_offset: u64,
     /// Whether the host has been told that it runs.
     pub announced: bool,
     /// What it uses and how far it is, as was last looked.
     pub watch: Watch,
+    /// How its leader ended and why it was being stopped then, if only what it left behind still runs.
+    pub leader_end: Option<(LeaderEnd, Option<StopCause>)>,
 }
 
 impl Attempt {
@@ -70,8 +74,14 @@ impl Attempt {
         }
     }
 
-    /// Judges an attempt whose leader ended with wait status `status`.
-    pub fn judge(&self, status: i32, world: &World, out_of_memory: bool) -> Report {
+    /// Judges an attempt whose leader ended with wait status `status`, being stopped for `stopping`.
+    pub fn judge(
+        &self,
+        status: i32,
+        stopping: Option<StopCause>,
+        world: &World,
+        out_of_memory: bool,
+    ) -> Report {
         let exit = if libc::WIFSIGNALED(status) {
             Exit::Signal(libc::WTERMSIG(status))
         } else {
@@ -88,12 +98,7 @@ impl Attempt {
                 Some(complaint),
             ),
         };
-        let mut report = judge(
-            exit,
-            said.as_ref(),
-            self.supervisor.stopping(),
-            out_of_memory,
-        );
+        let mut report = judge(exit, said.as_ref(), stopping, out_of_memory);
         if report.ending.message.is_none() {
             report.ending.message = complaint;
         }

@@ -103,7 +103,8 @@ impl Agent {
             let now = self.origin.elapsed();
             if self.act(now)? {
                 if let Some(sandbox) = self.sandbox.take() {
-                    sandbox.close()?;
+                    let left = sandbox.close()?;
+                    self.leave_behind(None, left)?;
                 }
                 return Ok(());
             }
@@ -187,9 +188,14 @@ impl Agent {
             return Ok(());
         };
         let mut has_stopped = false;
+        let mut is_given_up = false;
         while let Some(action) = current.supervisor.tick(now) {
             apply(action, self.sandbox.as_ref())?;
             has_stopped |= action == Action::TermLeader;
+            is_given_up |= action == Action::GiveUp;
+        }
+        if is_given_up {
+            return self.give_attempt_up();
         }
         if has_stopped {
             return self.note_stop(now);
@@ -401,13 +407,21 @@ pub(super) fn apply(action: Action, sandbox: Option<&Sandbox>) -> io::Result<()>
         Action::TermLeader => ToInit::TermLeader,
         Action::TermDescendants => ToInit::TermDescendants,
         Action::KillAll => ToInit::KillAll,
+        Action::EndSandbox => {
+            sandbox.force();
+            return Ok(());
+        }
+        Action::GiveUp => return Ok(()),
     });
     match told {
-        // The init is gone already; its end is heard next.
+        // The init is gone already, and its end is heard next; or it does not listen, for which there
+        // are further steps.
         Err(e)
             if matches!(
                 e.kind(),
-                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::WouldBlock
             ) =>
         {
             Ok(())

@@ -9,6 +9,8 @@ mod attempt;
 mod environment;
 mod event_loop;
 mod output;
+mod pieces;
+pub mod probe;
 mod task_end;
 mod task_start;
 mod watch;
@@ -70,6 +72,13 @@ fn serve() -> io::Result<()> {
         }
         log => log?,
     };
+    if job.missing.is_some() {
+        // No task of the array can run, and each says so.
+        return event_loop::Agent::new(host, inbox, job, World::nowhere(), log, None)?.serve();
+    }
+    if let Some(why) = pieces::missing(&job) {
+        return frames::send(&FromAgent::Missing { why }, &mut host);
+    }
     let rows = job.rows.as_ref().map(|path| Rows::open(path.as_ref()));
     let rows = rows.transpose()?;
     if let Some(group) = &job.group {
@@ -91,6 +100,10 @@ fn serve() -> io::Result<()> {
         }
         Err(e) => {
             let why = e.to_string();
+            // A piece that went while the world was built says nothing of what this machine allows.
+            if let Some(why) = pieces::missing(&job) {
+                return frames::send(&FromAgent::Missing { why }, &mut host);
+            }
             frames::send(&FromAgent::Broken { why }, &mut host)
         }
     }

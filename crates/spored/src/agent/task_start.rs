@@ -17,6 +17,7 @@ use spawn_ports::ledger::ClaimedTask;
 use super::attempt::{self, Attempt};
 use super::environment;
 use super::event_loop::{Agent, apply};
+use super::pieces;
 use super::watch::Watch;
 
 /// Why a task did not start.
@@ -61,9 +62,13 @@ impl Agent {
             started_at: wall_clock::now(),
             began: now,
             supervisor: self.limits(now, timeout_ms),
+            timeout_at: self
+                .timeout_of(timeout_ms)
+                .map(|(whole, notice)| now + whole + notice),
             log_offset: self.output.offset(),
             announced: false,
             watch: Watch::new(now),
+            leader_end: None,
         };
         self.output.begin();
         match self.launch(token, &task, row, now) {
@@ -138,8 +143,17 @@ impl Agent {
         row: Result<Row, String>,
         began: Duration,
     ) -> Result<(), LaunchError> {
+        if let Some(why) = &self.job.missing {
+            return Err(LaunchError::Task(why.clone()));
+        }
         let row = row?;
-        let program = self.program.as_ref().map_err(Clone::clone)?;
+        if let Some(name) = &self.job.script {
+            // The program that runs it would only say that it failed.
+            let script = self.world.job.join("script").join(name);
+            if !script.exists() {
+                return Err(LaunchError::Task(pieces::gone(&script)));
+            }
+        }
         let index = self.index_of(task)?;
         let worker = environment::worker_name(&self.job, index);
         attempt::forget_completion().map_err(|e| e.to_string())?;
@@ -160,10 +174,16 @@ impl Agent {
             row.timeout_ms.or(self.job.timeout_ms),
             &row,
         );
-        if let Some(sandbox) = &self.sandbox {
-            let told = sandbox.tell(&ToInit::Run(&vars));
-            return told.map_err(|e| LaunchError::Task(format!("cannot reach the sandbox: {e}")));
+        if let Some(sandbox) = self.sandbox.take() {
+            if sandbox.tell(&ToInit::Run(&vars)).is_ok() {
+                self.sandbox = Some(sandbox);
+                return Ok(());
+            }
+            // Its init is gone or does not listen; the task gets another.
+            let left = sandbox.kill().map_err(|e| e.to_string())?;
+            self.leave_behind(None, left).map_err(|e| e.to_string())?;
         }
+        let program = self.program.as_ref().map_err(Clone::clone)?;
         let open = |only| {
             let opened = Sandbox::open(self.world.isolation, &worker, program, only);
             opened.map_err(|e| LaunchError::of(&e, LaunchError::Sandbox, "cannot open a sandbox"))
@@ -182,10 +202,7 @@ impl Agent {
 
     fn limits(&self, now: Duration, own_timeout_ms: Option<u64>) -> Supervisor {
         let mut supervisor = Supervisor::new();
-        if let Some(ms) = own_timeout_ms.or(self.job.timeout_ms) {
-            // The script has all its time, and then a while to clean up.
-            let whole = Duration::from_millis(ms);
-            let notice = notice_of(whole).max(Duration::from_secs(1));
+        if let Some((whole, notice)) = self.timeout_of(own_timeout_ms) {
             supervisor.limit(StopCause::Timeout, now + whole + notice, notice);
         }
         // By the end of the TTL everything is over.
@@ -193,6 +210,12 @@ impl Agent {
         let notice = Duration::from_millis(self.job.ttl_notice_ms);
         supervisor.limit(StopCause::Ttl, end, notice);
         supervisor
+    }
+
+    /// How long a script may run, and how long it then has to clean up.
+    fn timeout_of(&self, own_timeout_ms: Option<u64>) -> Option<(Duration, Duration)> {
+        let whole = Duration::from_millis(own_timeout_ms.or(self.job.timeout_ms)?);
+        Some((whole, notice_of(whole).max(Duration::from_secs(1))))
     }
 
     /// When the TTL ends what started at `began`: the worker's own, or the array's.

@@ -95,6 +95,7 @@ impl Agent {
             return Ok(());
         };
         current.announced = true;
+        let now = self.origin.elapsed();
         let running = FromAgent::Running {
             position: current.task.position,
             attempt: current.task.attempt,
@@ -102,6 +103,9 @@ impl Agent {
             progress: current.watch.progress,
             load: current.watch.load,
             stopping: current.watch.stopping,
+            timeout_in_ms: current
+                .timeout_at
+                .map(|at| at.saturating_sub(now).as_millis() as u64),
         };
         self.say(&running)
     }

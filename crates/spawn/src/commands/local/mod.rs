@@ -16,7 +16,7 @@ use spawn_local::wire::client::Refusal;
 use super::{Exit, confirm::confirm};
 use crate::error::CliError;
 use crate::read_model::Stamp;
-use crate::render::{Output, counted};
+use crate::render::{Output, counted, standing};
 use crate::session::home;
 
 /// How long a host may take to end its agents.
@@ -142,21 +142,13 @@ fn status(output: &Output) -> Result<Exit, CliError> {
                 writeln!(out, "  work      {unfinished}, {workers}")?;
                 writeln!(out, "  endpoint  {}", host.endpoint)?;
                 if let Some(isolation) = host.isolation {
-                    writeln!(out, "  workers   {}", meaning(isolation))?;
+                    writeln!(out, "  workers   {}", standing::isolation(isolation))?;
                 }
             }
         }
         writeln!(out, "  home      {}", view.home.display())
     })?;
     Ok(Exit::Ok)
-}
-
-fn meaning(isolation: Isolation) -> &'static str {
-    match isolation {
-        Isolation::Full => "own /tmp, mounts, host name and process ids",
-        Isolation::Mounts => "own /tmp, mounts and host name; process ids are shared",
-        Isolation::Shared => "nothing of their own; /tmp is shared",
-    }
 }
 
 fn stop(args: &StopArgs, output: &Output) -> Result<Exit, CliError> {
