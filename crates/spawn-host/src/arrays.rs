@@ -50,6 +50,8 @@ pub struct LiveArray {
     pub held_up: Option<String>,
     /// When to try again all the same; `None` if that would be of no use.
     pub retry_start_at: Option<UnixMicros>,
+    /// Whether agents are numbered after the logs that this array has.
+    pub has_looked_at_logs: bool,
 }
 
 /// A kind of worker of a live array.
@@ -128,6 +130,7 @@ impl LiveArray {
             missing: None,
             held_up: None,
             retry_start_at: None,
+            has_looked_at_logs: false,
         };
         array.refresh(record);
         let most = array.submission.launch.max_failures;

@@ -90,6 +90,8 @@ pub(crate) struct Desk {
     pub(crate) shortage: Option<Shortage>,
     /// Why a command of this round was refused, if that was for want of room.
     pub(crate) refused_for_room: Option<LedgerError>,
+    /// What the first command is to show its user.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Desk {
@@ -367,7 +369,9 @@ impl Desk {
             return;
         }
         self.draining_until = Some(Instant::now() + DRAIN);
-        self.dismiss_waiters();
+        self.dismiss_waiters(
+            "the host was stopped; the next command starts it, and the tasks go on",
+        );
         let stop = ToAgent::Stop {
             cause: StopCause::Interrupted,
             // What is left of the time is for the outcomes.

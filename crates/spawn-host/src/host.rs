@@ -27,6 +27,7 @@ use crate::clock::ClockWatch;
 use crate::desk::Desk;
 use crate::doomed::Doom;
 use crate::failed_calls::FailedCalls;
+use crate::home_watch::HomeWatch;
 use crate::isolation;
 use crate::peers::{PeerId, Peers, Round};
 use crate::startup::{HostLock, StartError};
@@ -40,6 +41,14 @@ const LEASE: Duration = Duration::from_secs(45);
 /// Agents speak at least every half of this.
 const SHORTEST_LEASE: Duration = Duration::from_secs(4);
 
+/// How the rounds of a host come to an end.
+enum End {
+    /// It was asked to end, or was idle for long.
+    InOrder,
+    /// Its home is not there any more.
+    HomeGone,
+}
+
 /// The host: the ledger, and the desk where everything else happens.
 pub struct Host {
     ledger: SqliteLedger,
@@ -51,6 +60,7 @@ pub struct Host {
     /// When the host last took in what was said. Silence is judged by it.
     round_began: Instant,
     clock: ClockWatch,
+    home_watch: HomeWatch,
     _lock: HostLock,
 }
 
@@ -71,6 +81,7 @@ impl Host {
         credentials: Credentials,
         failed_calls: FailedCalls,
         lock: HostLock,
+        warnings: Vec<String>,
     ) -> Result<Host, StartError> {
         let io = |source: io::Error| StartError::Io {
             what: "set up the host's loop".to_owned(),
@@ -82,6 +93,7 @@ impl Host {
         let signals =
             SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
                 .map_err(|e| io(e.into()))?;
+        let home_watch = HomeWatch::new(home.lock(), &lock).map_err(io)?;
         let mut live = BTreeMap::new();
         for record in ledger.unfinished()? {
             match LiveArray::new(&record) {
@@ -128,6 +140,7 @@ impl Host {
             boot: spawn_local::sandbox::processes::boot_id(),
             shortage: None,
             refused_for_room: None,
+            warnings,
         };
         Ok(Host {
             ledger,
@@ -138,12 +151,27 @@ impl Host {
             busy_at: Instant::now(),
             round_began: Instant::now(),
             clock: ClockWatch::new(wall_clock::now(), wall_clock::since_boot()),
+            home_watch,
             _lock: lock,
         })
     }
 
     /// Serves until asked to end or idle for long.
     pub fn serve(mut self) -> Result<(), LedgerError> {
+        match self.rounds() {
+            Ok(End::InOrder) => self.close_down(),
+            Ok(End::HomeGone) => {
+                self.desk.abandon();
+                Ok(())
+            }
+            Err(e) => {
+                self.desk.say_why_it_ends(&e);
+                Err(e)
+            }
+        }
+    }
+
+    fn rounds(&mut self) -> Result<End, LedgerError> {
         let storage = |source: io::Error| LedgerError::Storage {
             what: "the host's loop failed".to_owned(),
             source: Some(source.into()),
@@ -154,7 +182,8 @@ impl Host {
             let set = self.keep_as_durably_as_asked();
             self.or_run_short(set)?;
             self.desk.peers.flush();
-            let wake = self.desk.next_wake(self.idle_limit);
+            let look = self.home_watch.next_look().as_millis() as u64 + 1;
+            let wake = self.desk.next_wake(self.idle_limit).min(look);
             let round = self.desk.peers.wait(wake).map_err(storage)?;
             let now = Instant::now();
             // Since the round before, so that it does not matter where the host was stopped.
@@ -162,6 +191,9 @@ impl Host {
             if away > Duration::from_millis(wake) + self.desk.lease / 4 {
                 // It was the host that was away, not its agents.
                 self.desk.trust_all_agents();
+            }
+            if self.home_watch.is_home_gone(!round.arrived.is_empty()) {
+                return Ok(End::HomeGone);
             }
             if let Some(step) = self.clock.step(wall_clock::now(), wall_clock::since_boot()) {
                 let moved = self.desk.clock_was_set(&mut self.ledger, step);
@@ -181,7 +213,7 @@ impl Host {
             self.desk.close_when_drained();
             self.rest();
         }
-        self.close_down()
+        Ok(End::InOrder)
     }
 
     /// A full disk does not end the host; anything else that keeps the ledger from being written does.

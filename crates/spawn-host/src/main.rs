@@ -8,8 +8,11 @@
 //!   [`interventions`]: what people do to an array that runs. [`stories`]: what is told of one task.
 //!   [`agents`]: what agents say. [`failed_calls`]: which of their tasks' AWS calls failed. [`starting`]: how they start. [`arrays`]: which arrays live and what they want. [`sharing`]: which of them gets an agent.
 //!   [`isolation`]: how far tasks can be kept apart here. [`doomed`]: agents that do not keep their word, and what does not go.
+//! - [`home_watch`]: what becomes of a host whose home is removed or moved.
 //! - [`clock`]: what becomes of deadlines when somebody sets the wall clock. [`shortage`]: what is done while the ledger's disk is full.
-//! - [`startup`]: taking the lock, recovering after a crash, the programs for scripts.
+//! - [`checking`]: whether a home and its ledger are whole. [`read_only`]: answers about a home that cannot be written to, where no host can run.
+//! - [`losses`]: what the ledger has lost, as far as the files beside it tell.
+//! - [`startup`]: taking the lock, recovering after a crash. [`programs`]: the programs for scripts.
 //!
 //! The embedded endpoint runs on a thread of its own and costs nothing before its first call.
 
@@ -23,14 +26,19 @@ macro_rules! note {
 
 mod agents;
 mod arrays;
+mod checking;
 mod clock;
 mod desk;
 mod doomed;
 mod failed_calls;
+mod home_watch;
 mod host;
 mod interventions;
 mod isolation;
+mod losses;
 mod peers;
+mod programs;
+mod read_only;
 mod serving;
 mod sharing;
 mod shortage;
@@ -40,21 +48,22 @@ mod stories;
 
 use std::path::PathBuf;
 
+use checking::{SalvageTo, WaysOn};
 use lexopt::prelude::*;
 use spawn_local::home::Home;
 
 const HELP: &str = "\
 spawn-host: the background host of spawn's local provider
 
-Usage: spawn-host --home DIR
+Usage: spawn-host --home DIR [--read-only | --check [--forget] [--salvage | --salvage-to FILE]]
 
 `spawn` starts it when it is needed and it ends by itself when idle.
 `spawn local status` and `spawn local stop` look after it.
 ";
 
 fn main() {
-    let home = match arguments() {
-        Ok(Some(home)) => home,
+    let (home, what) = match arguments() {
+        Ok(Some(asked)) => asked,
         Ok(None) => {
             print!("{HELP}");
             return;
@@ -64,7 +73,36 @@ fn main() {
             std::process::exit(2);
         }
     };
-    match startup::start(Home::at(home)) {
+    match what {
+        What::Serve => serve(Home::at(home)),
+        What::Check(ways) => {
+            let checked = checking::check(&Home::at(home), &ways);
+            println!(
+                "{}",
+                serde_json::to_string(&checked).expect("strings and numbers")
+            );
+        }
+        What::ReadOnly => {
+            if let Err(e) = read_only::serve(&Home::at(home)) {
+                note!("spawn-host {}: {e}", std::process::id());
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+/// What is asked of this program.
+enum What {
+    /// To be the host.
+    Serve,
+    /// To answer about a home that cannot be written to.
+    ReadOnly,
+    /// To check a home, and to say as JSON what was found.
+    Check(WaysOn),
+}
+
+fn serve(home: Home) {
+    match startup::start(home) {
         Ok(Some(host)) => {
             if let Err(e) = host.serve() {
                 note!("spawn-host {}: {e}", std::process::id());
@@ -81,16 +119,28 @@ fn main() {
     }
 }
 
-fn arguments() -> Result<Option<PathBuf>, lexopt::Error> {
+fn arguments() -> Result<Option<(PathBuf, What)>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     let mut home = None;
+    let mut what = What::Serve;
+    let mut ways = WaysOn::default();
     while let Some(arg) = parser.next()? {
         match arg {
             Long("home") => home = Some(PathBuf::from(parser.value()?)),
+            Long("read-only") => what = What::ReadOnly,
+            Long("check") => what = What::Check(WaysOn::default()),
+            Long("forget") => ways.forget = true,
+            Long("salvage") => ways.salvage = Some(SalvageTo::Home),
+            Long("salvage-to") => {
+                ways.salvage = Some(SalvageTo::File(PathBuf::from(parser.value()?)));
+            }
             Short('h') | Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    home.map(Some)
+    if let What::Check(asked) = &mut what {
+        *asked = ways;
+    }
+    home.map(|home| Some((home, what)))
         .ok_or_else(|| "`--home DIR` is missing".into())
 }

@@ -55,7 +55,11 @@ impl Desk {
                 kind: Refusal::Protocol,
                 message: format!("the host speaks protocol {PROTOCOL}, the command {protocol}"),
             },
-            Request::Hello { .. } | Request::Host => Answer::Host(self.info()),
+            Request::Hello { .. } => Answer::Host(HostInfo {
+                warnings: std::mem::take(&mut self.warnings),
+                ..self.info()
+            }),
+            Request::Host => Answer::Host(self.info()),
             Request::Submit { array } => self.submit(ledger, &array, now)?,
             Request::Resolve { typed } => Answer::Matches(resolve(ledger, &typed)?),
             Request::Arrays { limit } => Answer::Arrays(ledger.arrays(limit)?),
@@ -95,8 +99,7 @@ impl Desk {
     }
 
     /// Commands that wait are told to go: they would start the next host at once.
-    pub(crate) fn dismiss_waiters(&mut self) {
-        let message = "the host was stopped; the next command starts it, and the tasks go on";
+    pub(crate) fn dismiss_waiters(&mut self, message: &str) {
         for array in self.arrays.values_mut() {
             for waiter in std::mem::take(&mut array.waiters) {
                 let answer = Answer::Refused {
@@ -106,6 +109,17 @@ impl Desk {
                 self.peers.send(waiter.peer, &answer);
             }
         }
+    }
+
+    /// The ledger failed, and the host ends: whoever asked, or waits, is told why.
+    pub(crate) fn say_why_it_ends(&mut self, error: &LedgerError) {
+        let message = answers::in_full(error);
+        self.dismiss_waiters(&message);
+        self.peers.take_back(&Answer::Refused {
+            kind: Refusal::Failed,
+            message,
+        });
+        self.peers.flush();
     }
 
     fn missing_buckets(&self, mut names: Vec<String>) -> Answer {
@@ -132,6 +146,7 @@ impl Desk {
             unfinished: self.arrays.values().filter(|a| a.unfinished > 0).count() as u32,
             limits: self.can_limit(),
             isolation: self.isolation_known.then_some(self.isolation),
+            warnings: Vec::new(),
             lessened: self.lessened.clone(),
         }
     }

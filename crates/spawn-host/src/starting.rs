@@ -15,6 +15,7 @@ use spawn_core::moment::UnixMicros;
 use spawn_local::ledger::SqliteLedger;
 use spawn_local::sandbox::limits::{self, Group, Limits};
 use spawn_local::sandbox::processes;
+use spawn_local::task_log;
 use spawn_local::wire::agent::{Job, ToAgent};
 use spawn_local::worker_name;
 use spawn_ports::ledger::{AgentId, Ledger, LedgerError, NewAgent};
@@ -54,6 +55,13 @@ impl Desk {
         lane: u32,
         now: UnixMicros,
     ) -> Result<(), AgentStartError> {
+        if let Some(array) = self.arrays.get_mut(array_id)
+            && !array.has_looked_at_logs
+        {
+            let last = task_log::last_agent(&self.home.logs(array_id))?;
+            ledger.number_agents_after(AgentId(last));
+            array.has_looked_at_logs = true;
+        }
         let Spare { peer, pid } = match self.spare.take() {
             Some(spare) => spare,
             None => self.start_process()?,

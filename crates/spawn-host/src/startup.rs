@@ -1,10 +1,10 @@
-//! Becoming the host: the lock, recovery after a crash, the programs for scripts, the endpoint.
+//! Becoming the host: the lock, recovery after a crash, the endpoint.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -21,6 +21,8 @@ use spawn_ports::ledger::{Ledger, LedgerError};
 
 use crate::failed_calls::FailedCalls;
 use crate::host::Host;
+use crate::losses;
+use crate::programs;
 
 /// Why there is no host.
 #[derive(Debug, thiserror::Error)]
@@ -84,10 +86,17 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
         Err((_, e)) => return Err(failed("take the host's lock")(e)),
     };
+    let damaged_log = losses::keep_damaged_log(&home);
     let mut ledger = SqliteLedger::open(&home.ledger(), Durability::ProcessCrash)?;
+    let mut warnings = Vec::from_iter(damaged_log);
+    if !warnings.is_empty() {
+        // What is left of the damaged log would be found again.
+        ledger.empty_log()?;
+    }
     recover(&home, &mut ledger)?;
+    warnings.extend(losses::look(&home, &mut ledger)?);
     let agent = agent_program()?;
-    install_programs(&home, &agent).map_err(failed("install the programs for scripts"))?;
+    programs::install(&home.bin(), &agent).map_err(failed("install the programs for scripts"))?;
 
     let credentials = Credentials::load_or_create(&home.credentials())?;
     let listener = endpoint_listener(&home).map_err(failed("listen for the endpoint"))?;
@@ -116,6 +125,7 @@ pub fn start(home: Home) -> Result<Option<Host>, StartError> {
         credentials,
         failed_calls,
         lock,
+        warnings,
     )?;
     // The command that started us reads to the end of this.
     println!("ready");
@@ -195,45 +205,6 @@ fn recover(home: &Home, ledger: &mut SqliteLedger) -> Result<(), StartError> {
 fn agent_program() -> Result<PathBuf, StartError> {
     let me = std::env::current_exe().map_err(failed("find this program"))?;
     sibling(&me, "spored").ok_or(StartError::NoAgent(me))
-}
-
-/// `spored`, `spawn` and the `aws` wrapper, as files of the home's own: sandboxes see them
-/// wherever the installation lies.
-fn install_programs(home: &Home, agent: &Path) -> io::Result<()> {
-    let bin = home.bin();
-    copy_if_newer(agent, &bin.join("spored"))?;
-    if let Some(spawn) = sibling(agent, "spawn") {
-        copy_if_newer(&spawn, &bin.join("spawn"))?;
-    }
-    if let Some(host) = sibling(agent, "spawn-host") {
-        copy_if_newer(&host, &bin.join("spawn-host"))?;
-    }
-    match symlink("spored", bin.join("aws")) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => Ok(()),
-    }
-}
-
-fn copy_if_newer(from: &Path, to: &Path) -> io::Result<()> {
-    let source = fs::metadata(from)?;
-    if let Ok(there) = fs::metadata(to)
-        && (there.dev(), there.ino()) == (source.dev(), source.ino())
-    {
-        return Ok(());
-    }
-    // A link costs nothing; a copy where the home is on another file system.
-    let draft = to.with_extension(format!("new.{}", std::process::id()));
-    let _ = fs::remove_file(&draft);
-    if fs::hard_link(from, &draft).is_err() {
-        if fs::metadata(to)
-            .is_ok_and(|t| t.len() == source.len() && t.modified().ok() >= source.modified().ok())
-        {
-            return Ok(());
-        }
-        fs::copy(from, &draft)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
-    }
-    fs::rename(draft, to)
 }
 
 /// The endpoint's listener: on the port this home always had, or a new one that it keeps.

@@ -9,6 +9,8 @@
 //! bin/                 spored, spawn and the `aws` wrapper, for scripts and `spawn env`
 //! arrays/ID/job/       the script and the files shipped with it
 //! arrays/ID/logs/      one log per agent
+//! arrays/ID/launched   the mark that the launch was acknowledged
+//! lost/ID/             an array's files, put aside because the ledger does not know it
 //! workers/N/           one agent's /tmp, /var/tmp and working directory
 //! ```
 
@@ -157,9 +159,24 @@ impl Home {
         self.job(id).join(crate::rows::FILE)
     }
 
+    /// The mark that an array's launch was acknowledged.
+    pub fn launched(&self, id: &ArrayId) -> PathBuf {
+        self.array(id).join("launched")
+    }
+
+    /// Files of arrays whose record is lost, once they were put aside.
+    pub fn put_aside(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
+    /// The logs of one array's agents.
+    pub fn logs(&self, id: &ArrayId) -> PathBuf {
+        self.array(id).join("logs")
+    }
+
     /// One agent's log.
     pub fn log(&self, id: &ArrayId, agent: AgentId) -> PathBuf {
-        self.array(id).join("logs").join(format!("{}.log", agent.0))
+        self.logs(id).join(format!("{}.log", agent.0))
     }
 
     /// All workers' directories.

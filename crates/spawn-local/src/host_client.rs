@@ -133,6 +133,25 @@ impl HostClient {
             }
             Err(e) => return Err(HostError::Unreachable(e)),
         };
+        HostClient::greet(stream).map(Some)
+    }
+
+    /// Asks the ledger of a home that cannot be written to. Nothing runs there.
+    pub fn read_only(home: &Home) -> Result<HostClient, HostError> {
+        let program = own_sibling()?;
+        let (ours, theirs) = UnixStream::pair()?;
+        Command::new(&program)
+            .arg("--read-only")
+            .arg("--home")
+            .arg(home.root())
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()?;
+        HostClient::greet(ours)
+    }
+
+    fn greet(stream: UnixStream) -> Result<HostClient, HostError> {
         let mut client = HostClient {
             stream,
             inbox: Inbox::new(),
@@ -146,6 +165,7 @@ impl HostClient {
                 unfinished: 0,
                 limits: false,
                 isolation: None,
+                warnings: Vec::new(),
                 lessened: None,
             },
         };
@@ -157,7 +177,7 @@ impl HostClient {
             Answer::Host(info) => client.info = info,
             _ => return Err(HostError::Protocol),
         }
-        Ok(Some(client))
+        Ok(client)
     }
 
     /// Asks and waits for the answer. A refusal is an error.
@@ -214,8 +234,7 @@ fn with_short_path<T>(path: &Path, f: impl FnOnce(&Path) -> io::Result<T>) -> io
 
 fn start(home: &Home) -> Result<(), HostError> {
     home.create()?;
-    let me = std::env::current_exe()?;
-    let program = sibling(&me, "spawn-host").ok_or(HostError::NoProgram { beside: me })?;
+    let program = own_sibling()?;
     let not_started = |what: String| {
         move |e: io::Error| HostError::NotStarted {
             why: format!("cannot {what}: {e}"),
@@ -248,6 +267,12 @@ fn start(home: &Home) -> Result<(), HostError> {
             why: why.to_owned(),
         }),
     }
+}
+
+/// The `spawn-host` that is installed beside the running program.
+pub fn own_sibling() -> Result<PathBuf, HostError> {
+    let me = std::env::current_exe()?;
+    sibling(&me, "spawn-host").ok_or(HostError::NoProgram { beside: me })
 }
 
 /// The host outlives the command that started it, so it keeps none of that shell's settings

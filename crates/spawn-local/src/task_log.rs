@@ -15,8 +15,12 @@
 //!
 //! An agent runs one task at a time, so an attempt's records are one contiguous region. A log
 //! whose agent was killed may end in a torn record; readers stop there.
+//!
+//! A log is never opened again. Agents are numbered after the logs that are there ([`last_agent`]), so
+//! that an old log stays as it is when an earlier state of the ledger is put back.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -95,6 +99,26 @@ impl TaskLog {
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+}
+
+/// The highest number of an agent that has a log in `dir`; 0 if none has. The ledger may know less:
+/// an earlier state of it may have been put back.
+pub fn last_agent(dir: &Path) -> io::Result<u64> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut last = 0;
+    for entry in entries {
+        last = last.max(agent_of(&entry?.path()).unwrap_or(0));
+    }
+    Ok(last)
+}
+
+/// The agent whose log is at `path`, as [`crate::home::Home::log`] names it.
+pub fn agent_of(path: &Path) -> Option<u64> {
+    let is_log = path.extension() == Some(OsStr::new("log"));
+    path.file_stem().filter(|_| is_log)?.to_str()?.parse().ok()
 }
 
 /// A piece of a script's output.

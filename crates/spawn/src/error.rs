@@ -25,6 +25,20 @@ pub enum CliError {
     /// The host cannot be reached, or refused.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The home is there to be read only.
+    #[error("the home {} cannot be written to: {why}", home.display())]
+    ReadOnlyHome {
+        /// The home.
+        home: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// The home was not checked.
+    #[error("{message}")]
+    NotChecked {
+        /// Why.
+        message: String,
+    },
     /// The command line does not hold together.
     #[error("{message}")]
     Usage {
@@ -144,7 +158,11 @@ impl CliError {
         match self {
             CliError::Spec(_) => SpecError::EXIT_CODE,
             CliError::Usage { .. } | CliError::Unconfirmed { .. } => 2,
-            CliError::EmbeddedCredentials => 4,
+            CliError::EmbeddedCredentials | CliError::ReadOnlyHome { .. } => 4,
+            CliError::Host(HostError::Refused {
+                kind: Refusal::ReadOnly,
+                ..
+            }) => 4,
             CliError::Preflight { is_signed_out, .. } => match is_signed_out {
                 true => 4,
                 false => 2,
@@ -173,7 +191,7 @@ impl CliError {
             | CliError::File { source, .. }
             | CliError::Output(source)
             | CliError::System { source, .. } => io_exit_code(source),
-            CliError::Host(_) | CliError::Declined => 1,
+            CliError::Host(_) | CliError::NotChecked { .. } | CliError::Declined => 1,
         }
     }
 
@@ -204,7 +222,8 @@ impl CliError {
             ),
             CliError::NoTask { array, .. } => Some(format!("`spawn tasks {array}` shows them")),
             CliError::Unconfirmed { again, .. } => Some(format!("to go ahead, run `{again}`")),
-            CliError::Home(HomeError::Create { .. })
+            CliError::ReadOnlyHome { .. }
+            | CliError::Home(HomeError::Create { .. })
             | CliError::Host(HostError::Home(HomeError::Create { .. })) => {
                 Some("set `SPAWN_HOME` to a directory of your own".to_owned())
             }

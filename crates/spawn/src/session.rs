@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use spawn_core::array_id::ArrayId;
 use spawn_core::task::Intent;
+use spawn_local::array_files;
 use spawn_local::home::Home;
 use spawn_local::host_client::{HostClient, HostError};
+use spawn_local::read_only;
 use spawn_local::wire::client::{
     Answer, ArrayStatus, HostInfo, Interrupted, Request, Story, TaskLine, ToldWorker,
 };
@@ -17,6 +19,7 @@ use crate::ec2::backend::{Ec2Backend, Where};
 use crate::ec2::{account, known};
 use crate::error::CliError;
 use crate::read_model::Indices;
+use crate::render::{note_on_stderr, warn_on_stderr};
 
 /// A host lost this often within one question is not lost by accident.
 const RESTARTS: u32 = 3;
@@ -38,6 +41,8 @@ pub struct Session {
 enum Backend {
     /// The background host of this machine.
     Host(Box<HostClient>),
+    /// The ledger of a home that cannot be written to.
+    Frozen(Box<HostClient>),
     /// A region of an AWS account.
     Ec2(Box<Ec2Backend>),
 }
@@ -55,18 +60,35 @@ impl Session {
     /// Talks to the host, starting it where none runs; unfinished arrays then go on.
     pub fn open() -> Result<Session, CliError> {
         let home = home()?;
-        let client = HostClient::connect_or_start(&home)?;
-        let backend = Backend::Host(Box::new(client));
-        Ok(Session { home, backend })
+        Session::of_host(&home, reach(&home)?).ok_or_else(|| read_only_error(&home))
+    }
+
+    fn of_host(home: &Home, client: Option<HostClient>) -> Option<Session> {
+        client.map(|client| Session {
+            home: home.clone(),
+            backend: Backend::Host(Box::new(client)),
+        })
     }
 
     /// As [`Session::open`], for commands that only read: where nothing was ever launched there
     /// is nothing to read, and nothing to start.
     pub fn open_to_read() -> Result<Option<Session>, CliError> {
-        match home()?.ledger().exists() {
-            true => Session::open().map(Some),
-            false => Ok(None),
+        let home = home()?;
+        // A ledger that is gone has lost the arrays whose files are still there: the host says so.
+        if !home.ledger().exists() && !array_files::are_there(&home).unwrap_or(false) {
+            return Ok(None);
         }
+        if let Some(session) = Session::of_host(&home, reach(&home)?) {
+            return Ok(Some(session));
+        }
+        note_on_stderr(&format!(
+            "the home {} cannot be written to ({}); this is what is recorded there, and nothing \
+             runs from it",
+            home.root().display(),
+            obstacle_text(&home)
+        ));
+        let backend = Backend::Frozen(Box::new(HostClient::read_only(&home)?));
+        Ok(Some(Session { home, backend }))
     }
 
     /// Asks about arrays in a region of EC2.
@@ -80,6 +102,10 @@ impl Session {
     pub fn another(&self) -> Result<Session, CliError> {
         match &self.backend {
             Backend::Host(_) => Session::open(),
+            Backend::Frozen(_) => Ok(Session {
+                home: self.home.clone(),
+                backend: Backend::Frozen(Box::new(HostClient::read_only(&self.home)?)),
+            }),
             Backend::Ec2(ec2) => Session::on_ec2(ec2.place().clone()),
         }
     }
@@ -145,7 +171,7 @@ impl Session {
     /// Whether workers can be given the memory and processors of an instance type.
     pub fn bounds_workers(&self) -> bool {
         match &self.backend {
-            Backend::Host(client) => client.info.limits,
+            Backend::Host(client) | Backend::Frozen(client) => client.info.limits,
             Backend::Ec2(_) => true,
         }
     }
@@ -154,14 +180,14 @@ impl Session {
     pub fn info(&self) -> Option<&HostInfo> {
         match &self.backend {
             Backend::Host(client) => Some(&client.info),
-            Backend::Ec2(_) => None,
+            Backend::Frozen(_) | Backend::Ec2(_) => None,
         }
     }
 
     /// Where on EC2 the arrays of this conversation are, if they are.
     pub fn place(&self) -> Option<&Where> {
         match &self.backend {
-            Backend::Host(_) => None,
+            Backend::Host(_) | Backend::Frozen(_) => None,
             Backend::Ec2(ec2) => Some(ec2.place()),
         }
     }
@@ -169,7 +195,7 @@ impl Session {
     /// Has what an agent's tasks printed in its file below the home, as far as it is to be had.
     pub fn sync_log(&mut self, id: &ArrayId, agent: AgentId) -> Result<(), CliError> {
         match &mut self.backend {
-            Backend::Host(_) => Ok(()),
+            Backend::Host(_) | Backend::Frozen(_) => Ok(()),
             Backend::Ec2(ec2) => ec2.sync_log(&self.home, id, agent),
         }
     }
@@ -177,7 +203,7 @@ impl Session {
     /// As [`Session::sync_log`] for all agents of an array; now and then, and for the last time.
     pub fn sync_logs(&mut self, id: &ArrayId, is_last: bool) -> Result<(), CliError> {
         match &mut self.backend {
-            Backend::Host(_) => Ok(()),
+            Backend::Host(_) | Backend::Frozen(_) => Ok(()),
             Backend::Ec2(ec2) => ec2.sync_logs(&self.home, id, is_last),
         }
     }
@@ -269,7 +295,7 @@ impl Session {
         // Zero would mean no limit.
         let patience = patience.max(Duration::from_millis(1));
         let client = match &mut self.backend {
-            Backend::Host(client) => client,
+            Backend::Host(client) | Backend::Frozen(client) => client,
             Backend::Ec2(ec2) => {
                 let changed = ec2.next_change(id, patience)?;
                 return Ok(changed.map_or(Waited::Nothing, Waited::Status));
@@ -436,16 +462,45 @@ impl Session {
 
     fn ask_once(&mut self, request: &Request) -> Result<Answer, CliError> {
         match &mut self.backend {
-            Backend::Host(client) => Ok(client.ask(request)?),
+            Backend::Host(client) | Backend::Frozen(client) => Ok(client.ask(request)?),
             Backend::Ec2(ec2) => ec2.ask(request),
         }
     }
 
     fn reconnect(&mut self) -> Result<(), CliError> {
-        if let Backend::Host(client) = &mut self.backend {
-            **client = HostClient::connect_or_start(&self.home)?;
+        match &mut self.backend {
+            Backend::Host(client) => {
+                let reached = reach(&self.home)?;
+                **client = reached.ok_or_else(|| read_only_error(&self.home))?;
+            }
+            Backend::Frozen(client) => **client = HostClient::read_only(&self.home)?,
+            Backend::Ec2(_) => {}
         }
         Ok(())
+    }
+}
+
+/// The host of a home, started where none runs; nothing where none runs and none can.
+fn reach(home: &Home) -> Result<Option<HostClient>, CliError> {
+    let client = match read_only::obstacle(home) {
+        None => Some(HostClient::connect_or_start(home)?),
+        // It may be the host's to write to and not ours, or a mount of ours only.
+        Some(_) => HostClient::connect(home).unwrap_or(None),
+    };
+    for warning in client.iter().flat_map(|client| &client.info.warnings) {
+        warn_on_stderr(warning);
+    }
+    Ok(client)
+}
+
+fn obstacle_text(home: &Home) -> String {
+    read_only::obstacle(home).map_or_else(String::new, |e| e.to_string())
+}
+
+fn read_only_error(home: &Home) -> CliError {
+    CliError::ReadOnlyHome {
+        home: home.root().to_owned(),
+        why: obstacle_text(home),
     }
 }
 

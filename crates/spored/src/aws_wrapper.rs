@@ -27,10 +27,18 @@ pub fn run(args: Vec<OsString>) -> i32 {
         && std::env::var_os("SPAWN_CONTROL").is_none()
         && std::env::var_os("SPAWN_ENV").is_some()
         && let Ok(home) = Home::locate(|name| std::env::var_os(name))
-        && let Err(e) = HostClient::connect_or_start(&home)
     {
-        eprintln!("aws: {e}");
-        return 1;
+        match HostClient::connect_or_start(&home) {
+            Ok(client) => {
+                for warning in client.info.warnings {
+                    eprintln!("aws: {warning}");
+                }
+            }
+            Err(e) => {
+                eprintln!("aws: {e}");
+                return 1;
+            }
+        }
     }
     let mut command = Command::new(real);
     if let Some(endpoint) = endpoint.filter(|_| needs_endpoint(&args)) {

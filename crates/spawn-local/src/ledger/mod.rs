@@ -8,19 +8,27 @@
 //! - What every claim changes is cached in memory (`hot`) and written once per transaction.
 //! - What a transition means is decided in `spawn_core`; `transitions` and `reopen` read, ask and
 //!   write.
-//! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file.
+//! - `schema` says what is stored, `rows` how, `open` what can be wrong with a file, `frozen`
+//!   how it is read where nothing can be written, `wal` whether its log is whole.
+//! - `check` says whether a ledger is whole, `salvage` saves what can be read of one that is not.
 
+pub mod check;
+mod frozen;
 mod hot;
 mod open;
 mod reads;
 mod reopen;
 mod rows;
+pub mod salvage;
 mod schema;
+mod tally;
 mod transitions;
+pub mod wal;
 
 #[cfg(test)]
 mod plan_tests;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -52,6 +60,10 @@ pub struct SqliteLedger {
     conn: Connection,
     hot: Hot,
     group: Group,
+    /// Why the open group cannot be kept, if it cannot.
+    failure: Option<String>,
+    /// The highest number of an agent that is taken, whatever the rows say.
+    last_agent: u64,
 }
 
 /// Whether a group is open.
@@ -104,6 +116,29 @@ impl SqliteLedger {
         Ok(SqliteLedger::over(path, open::read_only(path)?))
     }
 
+    /// Opens the ledger at `path` for reading where nothing can be written: neither beside it nor
+    /// to it.
+    ///
+    /// # Errors
+    /// As [`SqliteLedger::open_read_only`].
+    pub fn open_frozen(path: &Path) -> Result<SqliteLedger, LedgerError> {
+        Ok(SqliteLedger::over(path, frozen::open(path)?))
+    }
+
+    /// A new ledger that is nowhere but in memory.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    pub fn in_memory() -> Result<SqliteLedger, LedgerError> {
+        let path = Path::new(":memory:");
+        let made = Connection::open_in_memory().and_then(|mut conn| {
+            schema::migrate(&mut conn)?;
+            Ok(conn)
+        });
+        let conn = made.map_err(|error| open::storage(path, "open", error))?;
+        Ok(SqliteLedger::over(path, conn))
+    }
+
     /// Changes what acknowledged writes survive from now on. Not inside a group.
     ///
     /// # Errors
@@ -119,7 +154,42 @@ impl SqliteLedger {
             conn,
             hot: Hot::default(),
             group: Group::None,
+            failure: None,
+            last_agent: 0,
         }
+    }
+
+    /// The ids of all arrays.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file.
+    pub fn array_ids(&mut self) -> Result<HashSet<ArrayId>, LedgerError> {
+        self.read(reads::array_ids)
+    }
+
+    /// The agents that an array ever had.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file; [`LedgerError::UnknownArray`].
+    pub fn agent_ids(&mut self, id: &ArrayId) -> Result<HashSet<u64>, LedgerError> {
+        self.read(|conn| reads::agent_ids(conn, id))
+    }
+
+    /// Moves everything from the write-ahead log into the file and empties the log. Not inside a
+    /// group.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`], naming the file.
+    pub fn empty_log(&mut self) -> Result<(), LedgerError> {
+        let emptied = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        emptied.map_err(|error| self.named("write", Fail::Sql(error)))
+    }
+
+    /// Numbers agents after this one from now on, also where the ledger never had it.
+    pub fn number_agents_after(&mut self, last: AgentId) {
+        self.last_agent = self.last_agent.max(last.0);
     }
 
     /// Makes all calls in `work` one transaction: all are kept, or none.
@@ -141,13 +211,15 @@ impl SqliteLedger {
             }
             return answer;
         }
+        self.failure = None;
         self.begin()?;
         let open = OpenGroup(self);
         let answer = work(open.0)?;
         if open.0.group == Group::Failed {
+            let why = open.0.failure.take().unwrap_or_default();
             return Err(open
                 .0
-                .broken("a call of this group failed; nothing of it was kept"));
+                .broken(&format!("nothing of this group was kept: {why}")));
         }
         open.0.finish()?;
         Ok(answer)
@@ -192,12 +264,15 @@ impl SqliteLedger {
     ) -> Result<T, LedgerError> {
         match self.group {
             Group::None => self.group(|ledger| ledger.write(doing, work)),
-            Group::Failed => Err(self.broken("an earlier call of this group failed")),
+            Group::Failed => Err(self.failed_before()),
             Group::Open => work(&self.conn, &mut self.hot).map_err(|fail| {
-                if !matches!(fail, Fail::Refused(_)) {
+                let is_kept = matches!(fail, Fail::Refused(_));
+                let error = self.named(doing, fail);
+                if !is_kept {
                     self.group = Group::Failed;
+                    self.failure = Some(error.to_string());
                 }
-                self.named(doing, fail)
+                error
             }),
         }
     }
@@ -207,7 +282,7 @@ impl SqliteLedger {
         work: impl FnOnce(&Connection) -> Result<T, Fail>,
     ) -> Result<T, LedgerError> {
         let answer = match self.group {
-            Group::Failed => return Err(self.broken("an earlier call of this group failed")),
+            Group::Failed => return Err(self.failed_before()),
             Group::Open => match self.hot.write_back(&self.conn) {
                 Ok(()) => work(&self.conn),
                 Err(error) => {
@@ -231,8 +306,15 @@ impl SqliteLedger {
         match fail {
             Fail::Refused(error) => error,
             Fail::Sql(error) => open::storage(&self.path, doing, error),
-            Fail::Broken(what) => self.broken(&what),
+            Fail::Broken(what) => self.broken(&format!(
+                "{what}; `spawn local check` says what else is wrong"
+            )),
         }
+    }
+
+    fn failed_before(&self) -> LedgerError {
+        let why = self.failure.as_deref().unwrap_or_default();
+        self.broken(&format!("an earlier call of this group failed: {why}"))
     }
 
     fn broken(&self, what: &str) -> LedgerError {
@@ -276,7 +358,10 @@ impl Ledger for SqliteLedger {
     }
 
     fn enroll(&mut self, agent: &NewAgent, now: UnixMicros) -> Result<AgentId, LedgerError> {
-        self.write("enroll in", |conn, _| transitions::enroll(conn, agent, now))
+        let last = self.last_agent;
+        self.write("enroll in", |conn, _| {
+            transitions::enroll(conn, agent, last, now)
+        })
     }
 
     fn agents(&mut self, array: &ArrayId, limit: u32) -> Result<Vec<AgentRecord>, LedgerError> {

@@ -78,7 +78,7 @@ pub(super) fn read_only(path: &Path) -> Result<Connection, LedgerError> {
     Ok(conn)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+pub(super) fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(64);
@@ -92,7 +92,7 @@ fn is_foreign(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(ours != schema::APPLICATION_ID && tables > 0)
 }
 
-fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> {
+pub(super) fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> {
     let foreign = is_foreign(conn).map_err(|error| storage(path, "open", error))?;
     let shown = path.display();
     if foreign {
@@ -113,7 +113,7 @@ fn check(path: &Path, conn: &Connection, found: i64) -> Result<(), LedgerError> 
 
 /// Refuses a file that ends within a page, unless its log can make it whole. SQLite would read
 /// the missing bytes as zeros.
-fn check_whole(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn check_whole(path: &Path) -> Result<(), LedgerError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let has_log = fs::metadata(PathBuf::from(log)).is_ok_and(|log| log.len() > 0);
@@ -137,7 +137,7 @@ fn ends_within_a_page(path: &Path) -> Option<bool> {
     Some(len.checked_rem(page_size)? != 0)
 }
 
-fn refused(what: String) -> LedgerError {
+pub(super) fn refused(what: String) -> LedgerError {
     LedgerError::Storage { what, source: None }
 }
 
@@ -154,6 +154,16 @@ pub(super) fn storage(path: &Path, doing: &str, error: rusqlite::Error) -> Ledge
         Some(ErrorCode::DiskFull) => {
             format!("cannot {doing} ledger `{shown}`: no space left ({error}); nothing was lost")
         }
+        // No version of this program writes such values.
+        None if matches!(
+            error,
+            rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+        ) =>
+        {
+            damaged(path, doing, &error.to_string())
+        }
         _ => format!("cannot {doing} ledger `{shown}`: {error}"),
     };
     LedgerError::Storage {
@@ -166,7 +176,7 @@ fn damaged(path: &Path, doing: &str, why: &str) -> String {
     let shown = path.display();
     format!(
         "cannot {doing} ledger `{shown}`: the file is damaged or is no ledger ({why}); \
-         move it away (`mv '{shown}' '{shown}.damaged'`) and a new one is started, \
-         `sqlite3 '{shown}.damaged' .recover` shows what can be saved"
+         `spawn local check` says what is damaged, and `spawn local check --salvage` saves what \
+         can be read and keeps the damaged file"
     )
 }

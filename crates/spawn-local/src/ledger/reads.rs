@@ -1,5 +1,7 @@
 //! What readers ask for. Nothing here writes.
 
+use std::collections::HashSet;
+
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use spawn_core::array_id::ArrayId;
@@ -178,6 +180,20 @@ pub(super) fn unfinished(conn: &Connection) -> Result<Vec<ArrayRecord>, Fail> {
     let mut query = conn.prepare_cached(UNFINISHED)?;
     let rows = query.query_map([], |r| array_from(conn, r))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn array_ids(conn: &Connection) -> Result<HashSet<ArrayId>, Fail> {
+    let mut query = conn.prepare_cached("SELECT id FROM arrays")?;
+    let ids = query.query_map([], |r| array_id(r, 0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn agent_ids(conn: &Connection, id: &ArrayId) -> Result<HashSet<u64>, Fail> {
+    let mut query = conn.prepare_cached("SELECT agent FROM agents WHERE array = ?1")?;
+    let found = query.query_map([frame(conn, id)?.row], |r| {
+        r.get::<_, i64>(0).map(|agent| agent as u64)
+    })?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn agents(

@@ -306,7 +306,7 @@ impl<'a> EndValues<'a> {
 
 /// What `not_before` of a pending task is stored as that has a row and was never claimed: it goes
 /// out after all that were handed back. Read as 0.
-const NEVER_CLAIMED: UnixMicros = UnixMicros(i64::MAX);
+pub(super) const NEVER_CLAIMED: UnixMicros = UnixMicros(i64::MAX);
 
 /// The number a state is stored as; the partial indexes of the schema name 0, 1, 3 and those
 /// above 5.
@@ -350,6 +350,15 @@ fn state_from(code: i64) -> rusqlite::Result<(TaskState, Intent)> {
     let known = TaskState::ALL.into_iter().find(|s| state_code(*s) == code);
     let state = known.ok_or_else(|| unknown("task state", code))?;
     Ok((state, Intent::Run))
+}
+
+/// The state that readers see of a task stored with a number, in an array with this intent.
+pub(super) fn seen_state(code: i64, intent: Intent) -> rusqlite::Result<TaskState> {
+    Ok(match (state_from(code)?.0, intent) {
+        (state, Intent::Run) => state,
+        (TaskState::Pending, closed) => closing(closed).0,
+        (state, _) => state,
+    })
 }
 
 pub(super) fn intent_code(intent: Intent) -> i64 {
@@ -431,7 +440,7 @@ pub(super) fn json_from<T: DeserializeOwned>(json: &str) -> rusqlite::Result<T> 
 
 /// The error for a value that no version of the schema writes.
 pub(super) fn unknown(what: &str, value: i64) -> rusqlite::Error {
-    let said = format!("unknown {what} {value}; the ledger's file is damaged");
+    let said = format!("unknown {what} {value}");
     rusqlite::Error::FromSqlConversionFailure(0, Type::Integer, said.into())
 }
 

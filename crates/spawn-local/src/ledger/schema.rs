@@ -144,6 +144,14 @@ pub(super) fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
     tx.commit()
 }
 
+/// Makes the tables of an older version, or of this one, in an empty database.
+pub(super) fn make_version(conn: &Connection, version: i64) -> rusqlite::Result<()> {
+    let steps = MIGRATIONS
+        .iter()
+        .take(usize::try_from(version).unwrap_or(0));
+    steps.copied().try_for_each(|step| conn.execute_batch(step))
+}
+
 /// The version the file says it has; 0 for an empty one.
 pub(super) fn version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("PRAGMA user_version", [], |row| row.get(0))

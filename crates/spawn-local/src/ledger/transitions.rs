@@ -107,6 +107,7 @@ pub(super) fn submit(conn: &Connection, array: &NewArray, now: UnixMicros) -> Re
 pub(super) fn enroll(
     conn: &Connection,
     agent: &NewAgent,
+    last: u64,
     now: UnixMicros,
 ) -> Result<AgentId, Fail> {
     let frame = reads::frame(conn, &agent.array)?;
@@ -118,9 +119,10 @@ pub(super) fn enroll(
         .into());
     }
     conn.prepare_cached(
-        "INSERT INTO agents (array, slot, pid, pid_started, boot, hostname, started_at,
+        "INSERT INTO agents (agent, array, slot, pid, pid_started, boot, hostname, started_at,
              last_update, tasks_done, lane)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8)",
+         VALUES (max(ifnull((SELECT max(agent) FROM agents), 0), ?9) + 1,
+             ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, 0, ?8)",
     )?
     .execute(params![
         frame.row,
@@ -130,7 +132,8 @@ pub(super) fn enroll(
         agent.boot,
         agent.hostname,
         now.0,
-        agent.lane
+        agent.lane,
+        last as i64
     ])?;
     Ok(AgentId(conn.last_insert_rowid() as u64))
 }

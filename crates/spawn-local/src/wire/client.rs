@@ -165,6 +165,8 @@ pub enum Refusal {
     NotFound,
     /// The host failed.
     Failed,
+    /// The home cannot be written to, and it would have to be.
+    ReadOnly,
     /// The two do not speak the same protocol.
     Protocol,
 }
@@ -190,6 +192,9 @@ pub struct HostInfo {
     pub limits: bool,
     /// How far tasks are kept apart, once that was tried.
     pub isolation: Option<Isolation>,
+    /// What the user is to know of the home, said to the first command that greets a host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Set where that is less than was asked for.
     pub lessened: Option<Lessened>,
 }

@@ -30,10 +30,14 @@ pub fn submit(ledger: &mut SqliteLedger, n: u8, total: u64) {
 }
 
 pub fn enroll(ledger: &mut SqliteLedger, n: u8) -> AgentId {
+    enroll_in(ledger, &array_id(n), 0)
+}
+
+pub fn enroll_in(ledger: &mut SqliteLedger, array: &ArrayId, lane: u32) -> AgentId {
     let agent = NewAgent {
-        array: array_id(n),
+        array: array.clone(),
         slot: 0,
-        lane: 0,
+        lane,
         pid: 4_242,
         pid_started: 81_516,
         boot: "6c3f0d8e-7a3c-4f5b-9d56-0c9a4b1f2e77".to_owned(),

@@ -11,6 +11,7 @@ mod table;
 mod task_output;
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -47,11 +48,13 @@ impl Output {
                 Color::Auto => is_terminal && !is_set("NO_COLOR") && !is_dumb_terminal(),
             })
         };
-        Output {
+        let output = Output {
             json: format == Format::Json,
             style: style(io::stdout().is_terminal()),
             error_style: style(io::stderr().is_terminal()),
-        }
+        };
+        let _ = SAID_WITH.set(output);
+        output
     }
 
     /// Writes results; what was written is out when this returns.
@@ -95,6 +98,24 @@ impl Output {
     pub fn note(&self, note: &str) {
         say(&format!("{}: {note}\n", self.error_style.strong("note")));
     }
+}
+
+/// How messages look that come from below the commands.
+static SAID_WITH: OnceLock<Output> = OnceLock::new();
+
+/// As [`Output::warn`], for what is found on the way to the answer of any command.
+pub fn warn_on_stderr(warning: &str) {
+    said_with().warn(warning);
+}
+
+/// As [`Output::note`], for what is found on the way to the answer of any command.
+pub fn note_on_stderr(note: &str) {
+    said_with().note(note);
+}
+
+fn said_with() -> Output {
+    let usual = || Output::new(Format::Text, Color::Auto);
+    SAID_WITH.get().copied().unwrap_or_else(usual)
 }
 
 /// Messages whose reader has gone are lost with it.

@@ -2,7 +2,7 @@
 
 use crate::support::World;
 
-const COMMANDS: [&[&str]; 20] = [
+const COMMANDS: [&[&str]; 21] = [
     &["launch"],
     &["status"],
     &["list"],
@@ -19,6 +19,7 @@ const COMMANDS: [&[&str]; 20] = [
     &["config", "show"],
     &["local"],
     &["local", "status"],
+    &["local", "check"],
     &["local", "stop"],
     &["completion"],
     &["man"],

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use spawn_core::array_id::ArrayId;
+use spawn_local::array_files;
 use spawn_local::home::Home;
 use spawn_local::submission::{SHELL_VARIABLES, Submission, own_umask};
 use spawn_ports::ledger::NewArray;
@@ -139,6 +140,8 @@ fn start(home: &Home, resolved: &Resolved, path: String) -> Result<(Session, Arr
         bundle::remove(home, &id);
         return Err(e);
     }
+    // Tells it from a launch that was killed, should the ledger ever lose it. That is not worth a failure.
+    let _ = array_files::mark_launched(home, &id);
     Ok((session, id))
 }
 

@@ -1,5 +1,7 @@
 //! `spawn local`: the background host itself.
 
+mod check;
+
 use std::io::Write;
 use std::path::Path;
 use std::thread;
@@ -20,7 +22,7 @@ use crate::session::home;
 /// How long a host may take to end its agents.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-/// Look at the background host of this machine, or stop it
+/// Look at the background host of this machine, check its ledger, or stop it
 ///
 /// The host starts by itself when a command needs it and ends by itself when
 /// it has been idle for a while.
@@ -28,6 +30,7 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 /// Examples:
 ///
 ///   spawn local status
+///   spawn local check
 ///   spawn local stop
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
@@ -39,6 +42,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum Action {
     Status(StatusArgs),
+    Check(check::CheckArgs),
     Stop(StopArgs),
 }
 
@@ -95,6 +99,7 @@ struct Running {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, CliError> {
     match &args.action {
         Action::Status(_) => status(output),
+        Action::Check(args) => check::run(args, output),
         Action::Stop(args) => stop(args, output),
     }
 }
@@ -103,6 +108,9 @@ fn status(output: &Output) -> Result<Exit, CliError> {
     let home = home()?;
     let host = HostClient::connect(&home)?.map(|client| {
         let info = client.info;
+        for warning in &info.warnings {
+            output.warn(warning);
+        }
         Running {
             pid: info.pid,
             version: info.version,
