@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
-use nix::unistd::Pid;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, geteuid};
 use spawn_endpoint::{Credentials, EndpointConfig};
 use spawn_local::home::{Home, HomeError};
 use spawn_local::host_client::{listen, sibling};
@@ -65,6 +66,12 @@ fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Star
 
 /// Becomes the host of `home`. `None` if another process is it already.
 pub fn start(home: Home) -> Result<Option<Host>, StartError> {
+    // Of whatever is made from here on, and of what the libraries make. Tasks get the umask of the
+    // shell that launched them.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    if home.secure()? {
+        note!("{}", home.closed_note());
+    }
     home.create()?;
     detach()?;
     let open_files = take_all_descriptors()?;
@@ -213,14 +220,16 @@ fn copy_if_newer(from: &Path, to: &Path) -> io::Result<()> {
     // A link costs nothing; a copy where the home is on another file system.
     let draft = to.with_extension(format!("new.{}", std::process::id()));
     let _ = fs::remove_file(&draft);
-    if fs::hard_link(from, &draft).is_err() {
+    // Of another user's program there is a copy, which that user cannot change.
+    let is_ours = source.uid() == 0 || source.uid() == geteuid().as_raw();
+    if !is_ours || fs::hard_link(from, &draft).is_err() {
         if fs::metadata(to)
             .is_ok_and(|t| t.len() == source.len() && t.modified().ok() >= source.modified().ok())
         {
             return Ok(());
         }
         fs::copy(from, &draft)?;
-        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755))?;
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o700))?;
     }
     fs::rename(draft, to)
 }

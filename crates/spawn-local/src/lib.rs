@@ -1,7 +1,8 @@
 //! The local provider: workers as sandboxes of this machine, a ledger in SQLite, and the
 //! protocol between the commands, the host and the agents.
 //!
-//! - [`home`]: where everything lives. [`submission`]: what the ledger keeps of a launch.
+//! - [`home`]: where everything lives, and that nobody else reaches it. [`private_files`]: how its
+//!   files are made. [`submission`]: what the ledger keeps of a launch.
 //! - [`answers`]: what commands are answered from a ledger alone.
 //! - [`caller`]: which task calls the endpoint.
 //! - [`ledger`]: the SQLite ledger; the host is its one writer.
@@ -17,6 +18,7 @@ pub mod endpoint_env;
 pub mod home;
 pub mod host_client;
 pub mod ledger;
+pub mod private_files;
 pub mod rows;
 pub mod sandbox;
 pub mod shortage;
