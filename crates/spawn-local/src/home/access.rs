@@ -42,19 +42,22 @@ const OURS: [&str; 8] = [
 /// until now, and is closed.
 pub(super) fn secure(root: &Path) -> Result<bool, HomeError> {
     let me = geteuid();
-    let Some((home, found)) = walk(root, me)? else {
-        return Ok(false);
-    };
-    if !found.is_dir() {
-        // Whoever wants to make it says so.
-        return Ok(false);
-    }
-    if found.uid() != me.as_raw() {
+    let walked = walk(root, me);
+    // That it is another's comes first: so is the way to it, then.
+    if let Ok(found) = fs::metadata(root)
+        && found.is_dir()
+        && found.uid() != me.as_raw()
+    {
         return Err(HomeError::Foreign {
             path: root.to_owned(),
             owner: found.uid(),
         });
     }
+    let (home, found) = match walked? {
+        Some((home, found)) if found.is_dir() => (home, found),
+        // Whoever wants to make it says what is wrong with it.
+        _ => return Ok(false),
+    };
     let mut was_closed = false;
     if found.mode() & 0o077 != 0 {
         if let Some(with) = entries(&home).into_iter().find(|path| !is_ours(path)) {
@@ -63,14 +66,14 @@ pub(super) fn secure(root: &Path) -> Result<bool, HomeError> {
                 with,
             });
         }
-        examine_all(&home, me)?;
+        examine_all(&home, me, examine_owner)?;
         was_closed = close_home(&home, &found).map_err(|source| HomeError::Open {
             path: root.to_owned(),
             source,
         })?;
         // Something may have been put there in the meantime, but no more from here on.
-        examine_all(&home, me)?;
         close_all(&home);
+        examine_all(&home, me, examine)?;
     }
     for place in [home.clone(), home.join("aws"), home.join("bin")] {
         for path in entries(&place) {
@@ -203,31 +206,41 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Refuses what another user put there, or a link that others could turn elsewhere.
+/// Refuses what another user put there, or a link that leads to what is another's.
 fn examine(path: &Path, me: Uid) -> Result<(), HomeError> {
-    let foreign = |owner| HomeError::ForeignFile {
-        path: path.to_owned(),
-        owner,
-    };
-    let is_own = |found: &Metadata| found.uid() == 0 || found.uid() == me.as_raw();
-    let Ok(found) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !is_own(&found) {
-        return Err(foreign(found.uid()));
+    examine_owner(path, me)?;
+    let is_link = fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    match is_link.then(|| walk(path, me)).transpose()?.flatten() {
+        Some((_, target)) => refuse_foreign(path, &target, me),
+        None => Ok(()),
     }
-    if found.is_symlink()
-        && let Some((_, target)) = walk(path, me)?
-        && !is_own(&target)
-    {
-        return Err(foreign(target.uid()));
+}
+
+/// Refuses what another user put there.
+fn examine_owner(path: &Path, me: Uid) -> Result<(), HomeError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => refuse_foreign(path, &found, me),
+        Err(_) => Ok(()),
     }
-    Ok(())
+}
+
+fn refuse_foreign(path: &Path, found: &Metadata, me: Uid) -> Result<(), HomeError> {
+    match found.uid() {
+        owner if owner == 0 || owner == me.as_raw() => Ok(()),
+        owner => Err(HomeError::ForeignFile {
+            path: path.to_owned(),
+            owner,
+        }),
+    }
 }
 
 /// All below a home but what its workers' tasks leave, which goes with them: a task of root may
 /// make files of any user.
-fn examine_all(home: &Path, me: Uid) -> Result<(), HomeError> {
+fn examine_all(
+    home: &Path,
+    me: Uid,
+    examine: impl Fn(&Path, Uid) -> Result<(), HomeError>,
+) -> Result<(), HomeError> {
     let mut left = entries(home);
     while let Some(path) = left.pop() {
         examine(&path, me)?;

@@ -51,7 +51,9 @@ fn is_root() -> bool {
 #[test]
 fn a_home_that_is_open_is_closed_with_all_in_it_and_said_once() {
     let place = Place::new();
+    symlink("spored", place.at("home/bin/aws")).unwrap();
     for (name, mode) in [
+        ("home/bin", 0o777),
         ("home/ledger.db", 0o644),
         ("home/ledger.db-wal", 0o666),
         ("home/bin/spored", 0o755),

@@ -16,3 +16,4 @@ mod interventions;
 mod isolations;
 mod misbehaving;
 mod observing;
+mod other_users;
