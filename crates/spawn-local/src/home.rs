@@ -15,6 +15,7 @@
 //! All of it is its user's alone: [`access`].
 
 mod access;
+mod accounts;
 
 use std::ffi::OsString;
 use std::io;
@@ -137,9 +138,9 @@ fn own() -> u32 {
 
 /// A user by number and, where it has one, by name.
 fn user(id: u32) -> String {
-    match nix::unistd::User::from_uid(id.into()) {
-        Ok(Some(user)) => format!("user {id} (`{}`)", user.name),
-        _ => format!("user {id}"),
+    match accounts::user(id) {
+        Some(name) => format!("user {id} (`{name}`)"),
+        None => format!("user {id}"),
     }
 }
 
@@ -180,7 +181,8 @@ impl Home {
         Home { root: root.into() }
     }
 
-    /// Makes the home for this user alone, if it is not there yet.
+    /// Makes the home for this user alone, if it is not there yet. Somebody else may have been
+    /// quicker, so it is [secured](Home::secure) afterwards.
     pub fn create(&self) -> Result<(), HomeError> {
         for path in [
             self.root.clone(),
@@ -194,7 +196,7 @@ impl Home {
                 Err(source) => return Err(HomeError::Create { path, source }),
             }
         }
-        Ok(())
+        self.secure().map(drop)
     }
 
     /// Sees to it that nobody else reaches this home, or puts another in its place. To be called

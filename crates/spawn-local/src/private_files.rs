@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::ptr;
 
 /// How a file is opened that nobody else may read, should it be made.
 pub fn options() -> OpenOptions {
@@ -30,6 +31,17 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
+}
+
+/// Whether users and groups are named that have rights of their own there.
+pub fn has_access_list(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {
+        return false;
+    };
+    let name = c"system.posix_acl_access";
+    // SAFETY: both strings end in a zero byte and outlive the call, which only asks for the length.
+    let length = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), ptr::null_mut(), 0) };
+    length > 0
 }
 
 /// Takes away the access control list that a directory hands down to what is made in it: it would

@@ -15,6 +15,10 @@ use crate::error::CliError;
 
 /// Writes the script and copies the files to ship. What was written is removed if it fails.
 pub fn place(home: &Home, id: &ArrayId, resolved: &Resolved) -> Result<(), CliError> {
+    let array = home.array(id);
+    make_dir(&array).map_err(failed("make", &array))?;
+    // Where there was no home yet, somebody else may have been quicker to make one.
+    home.secure()?;
     let placed = try_place(&home.job(id), resolved);
     if placed.is_err() {
         remove(home, id);

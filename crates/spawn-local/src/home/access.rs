@@ -18,9 +18,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use nix::unistd::{Gid, Group, Uid, User, geteuid};
+use nix::unistd::{Uid, geteuid};
 
-use super::HomeError;
+use super::{HomeError, accounts};
 use crate::private_files;
 
 /// Links on the way to a home; the system follows no more either.
@@ -105,7 +105,7 @@ fn walk(path: &Path, me: Uid) -> Result<Option<(PathBuf, Metadata)>, HomeError> 
             continue;
         }
         match fs::symlink_metadata(&reached) {
-            Ok(found) if !is_kept(&found, me) => return Err(exposed(&reached, &found)),
+            Ok(found) if !is_kept(&reached, &found, me) => return Err(exposed(&reached, &found)),
             Ok(_) => {}
             Err(_) => return Ok(None),
         }
@@ -146,25 +146,26 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// Whether what lies in a directory stays in its place unless this user or root moves it.
-fn is_kept(dir: &Metadata, me: Uid) -> bool {
+fn is_kept(path: &Path, dir: &Metadata, me: Uid) -> bool {
     let mode = dir.mode();
     is_trusted(dir.uid(), me)
         // In a directory such as `/tmp`, only the owner of an entry moves it.
         && (mode & 0o1000 != 0
             || mode & 0o022 == 0
-            || mode & 0o002 == 0 && is_alone_in(dir.gid(), dir.uid()))
+            || mode & 0o002 == 0
+                && is_alone_in(dir.gid(), dir.uid())
+                && !private_files::has_access_list(path))
 }
 
 /// Whether a group has no member but one user: many systems give every user such a group, and a
 /// umask under which it may write.
 fn is_alone_in(group: u32, user: u32) -> bool {
-    let (Ok(Some(group)), Ok(Some(user))) = (
-        Group::from_gid(Gid::from_raw(group)),
-        User::from_uid(Uid::from_raw(user)),
-    ) else {
-        return false;
-    };
-    group.name == user.name && group.mem.iter().all(|member| *member == user.name)
+    match (accounts::group(group), accounts::user(user)) {
+        (Some((name, members)), Some(user)) => {
+            name == user && members.iter().all(|member| *member == user)
+        }
+        _ => false,
+    }
 }
 
 /// Whether a user could do this one harm anyway.

@@ -237,11 +237,9 @@ fn what_another_user_put_into_a_home_is_refused_again_and_again() {
     assert!(matches!(place.secure(), Err(HomeError::ForeignFile { .. })));
 }
 
-#[test]
-fn no_access_control_list_is_handed_down() {
-    let place = Place::new();
-    // For all that is made in it: another user may do all (`setfacl -d -m u:65533:rwx`).
-    let mut list = 2u32.to_le_bytes().to_vec();
+/// Lets another user do all there, as `setfacl -m u:65533:rwx` does. Whether that can be done.
+fn let_another_in(path: &Path, list: &std::ffi::CStr) -> bool {
+    let mut entries = 2u32.to_le_bytes().to_vec();
     let undefined = u32::MAX;
     for (tag, may, id) in [
         (0x01u16, 7u16, undefined),
@@ -250,24 +248,24 @@ fn no_access_control_list_is_handed_down() {
         (0x10, 7, undefined),
         (0x20, 0, undefined),
     ] {
-        list.extend_from_slice(&tag.to_le_bytes());
-        list.extend_from_slice(&may.to_le_bytes());
-        list.extend_from_slice(&id.to_le_bytes());
+        entries.extend_from_slice(&tag.to_le_bytes());
+        entries.extend_from_slice(&may.to_le_bytes());
+        entries.extend_from_slice(&id.to_le_bytes());
     }
-    let path = std::ffi::CString::new(place.home().to_str().unwrap()).unwrap();
-    let name = c"system.posix_acl_default";
-    // SAFETY: the strings end in a zero byte, the list has its length, and all outlive the call.
-    let set = unsafe {
-        libc::setxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            list.as_ptr().cast(),
-            list.len(),
-            0,
-        )
-    };
+    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let (value, length) = (entries.as_ptr().cast(), entries.len());
+    // SAFETY: the strings end in a zero byte, the entries have that length, and all outlive the call.
+    let set = unsafe { libc::setxattr(path.as_ptr(), list.as_ptr(), value, length, 0) };
     if set != 0 {
         eprintln!("SKIPPED: the file system has no access control lists");
+    }
+    set == 0
+}
+
+#[test]
+fn no_access_control_list_is_handed_down() {
+    let place = Place::new();
+    if !let_another_in(&place.home(), c"system.posix_acl_default") {
         return;
     }
     let made = |name: &str| {
@@ -279,4 +277,34 @@ fn no_access_control_list_is_handed_down() {
     assert!(place.secure().unwrap());
     assert_eq!(place.mode("home/endpoint.port"), 0o600);
     assert_eq!(made("host.port") & 0o020, 0);
+}
+
+#[test]
+fn an_access_control_list_opens_a_home_and_the_way_to_it() {
+    let place = Place::new();
+    let list = c"system.posix_acl_access";
+    if !let_another_in(&place.home(), list) {
+        return;
+    }
+    assert!(place.secure().unwrap());
+    assert_eq!(place.mode("home"), 0o700);
+    assert!(let_another_in(place.0.path(), list));
+    assert!(matches!(place.secure(), Err(HomeError::Exposed { .. })));
+}
+
+#[test]
+fn a_group_of_ones_own_may_write_on_the_way() {
+    let user = accounts::user(geteuid().as_raw());
+    let group = accounts::group(nix::unistd::getegid().as_raw());
+    if user.is_none() || user != group.map(|(name, _)| name) {
+        eprintln!("SKIPPED: whoever runs the tests has no group of their own");
+        return;
+    }
+    let place = Place::new();
+    fs::set_permissions(place.0.path(), Permissions::from_mode(0o775)).unwrap();
+    assert!(!place.secure().unwrap());
+    if is_root() {
+        chown(place.0.path(), None, Some(OTHER)).unwrap();
+        assert!(matches!(place.secure(), Err(HomeError::Exposed { .. })));
+    }
 }

@@ -412,6 +412,71 @@ fn what_another_user_planted_is_refused_until_it_is_removed() {
 }
 
 #[test]
+fn a_task_that_goes_on_as_another_user_has_the_machine_and_nothing_of_the_array() {
+    let Some(world) = world() else { return };
+    let script = "set -e\ncat data.txt > /dev/null\n\
+                  export PATH=/usr/local/bin:/usr/bin:/bin\n\
+                  chmod 777 .; umask 000; mkdir -p open/inside; cp data.txt open/inside\n\
+                  setpriv --reuid 65534 --regid 65534 --clear-groups sh -ec '\n\
+                    ls / /usr /etc > /dev/null; touch /tmp/x /var/tmp/x /dev/shm/x; id -u\n\
+                    for path in /spawn/job/script/job.sh /spawn/job/files/data.txt /spawn/bin/spored /spawn/control \\\n\
+                      /spawn/work/data.txt /spawn/work/open/inside/data.txt \"$1\" \"$1/ledger.db\" \"$1/bin/aws\"; do\n\
+                      for way in r w x; do if [ -$way $path ]; then echo \"$way $path\"; fi; done\n\
+                    done' sh \"$PLACE\"\n";
+    world.write("job.sh", script);
+    world.write("data.txt", "shipped\n");
+    let place = format!("PLACE={}", world.home.display());
+    // Below `/tmp` a worker sees no home: all that can be reached of this one is /spawn.
+    for workers in [&[][..], &["--workers", "1"]] {
+        let mut args = vec!["--env", &place, "--user-data", "@job.sh"];
+        args.extend(workers);
+        let id = world.launch(args);
+        let status = world.wait(&id);
+        let said = world.run(["logs", &id, "--task", "0"]);
+        assert_eq!(
+            (status.code, said.out().as_str()),
+            (0, "65534\n"),
+            "{status}\n{said}"
+        );
+    }
+}
+
+#[test]
+fn a_home_is_ones_own_in_a_user_namespace_too() {
+    /// The kernel shows whoever is not known in a namespace as the usual nobody, who is another.
+    const ORDINARY: u32 = 61_235;
+    if world().is_none() {
+        return;
+    }
+    // Tasks see no home below `/tmp`.
+    let place = tempfile::tempdir_in("/opt").unwrap();
+    open(place.path(), 0o755);
+    let mut world = World::new().of_user(ORDINARY);
+    world.home = place.path().join("home");
+    fs::create_dir(&world.home).unwrap();
+    chown(&world.home, Some(ORDINARY), Some(ORDINARY)).unwrap();
+    let home = format!("SPAWN_HOME={}", world.home.display());
+    let script = "cut -c-22 /proc/self/uid_map; spawn -o json list | grep -c array_id";
+    let id = world.launch(["--env", &home, "--", "bash", "-c", script]);
+    let status = world.wait(&id);
+    let said = world.run(["logs", &id, "--task", "0"]);
+    let lines: Vec<&str> = said
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .map(|line| str::from_utf8(line).unwrap().trim())
+        .collect();
+    assert_eq!(
+        (status.code, lines.get(1)),
+        (0, Some(&"1")),
+        "{status}\n{said}"
+    );
+    if lines[0].starts_with("0 ") {
+        eprintln!("SKIPPED: an ordinary user has no namespace here");
+    }
+    drop(world);
+}
+
+#[test]
 fn a_home_that_another_could_be_put_in_place_of_is_refused() {
     let Some(mut world) = world() else { return };
     let way = world.home.clone();
