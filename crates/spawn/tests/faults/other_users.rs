@@ -455,8 +455,9 @@ fn a_home_is_ones_own_in_a_user_namespace_too() {
     world.home = place.path().join("home");
     fs::create_dir(&world.home).unwrap();
     chown(&world.home, Some(ORDINARY), Some(ORDINARY)).unwrap();
-    let home = format!("SPAWN_HOME={}", world.home.display());
-    let script = "cut -c-22 /proc/self/uid_map; spawn -o json list | grep -c array_id";
+    let home = format!("PLACE={}", world.home.display());
+    let script =
+        "cut -c-22 /proc/self/uid_map; SPAWN_HOME=$PLACE spawn -o json list | grep -c array_id";
     let id = world.launch(["--env", &home, "--", "bash", "-c", script]);
     let status = world.wait(&id);
     let said = world.run(["logs", &id, "--task", "0"]);
