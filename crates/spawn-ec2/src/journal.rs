@@ -9,6 +9,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use spawn_local::private_files;
 
 use crate::plan::{LaunchPlan, Step};
 
@@ -66,7 +67,7 @@ impl Journal {
             path: path.to_owned(),
             source,
         };
-        let mut options = OpenOptions::new();
+        let mut options = private_files::options();
         options.read(true).append(true).create_new(true);
         let file = options.open(path).map_err(io)?;
         lock(&file, path)?;

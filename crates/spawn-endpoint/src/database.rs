@@ -1,5 +1,8 @@
 //! How the endpoint's SQLite databases are opened.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +15,8 @@ use crate::EndpointError;
 /// Write-ahead log with `synchronous=NORMAL`: an acknowledged change survives the death of the
 /// process at any instant; the death of the machine may take the last few with it.
 pub(crate) fn open(path: &Path, schema: &str) -> Result<Connection, EndpointError> {
+    // Whatever is in the way of it, SQLite says it.
+    let _ = keep_private(path);
     let prepare = || {
         let connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
@@ -22,6 +27,28 @@ pub(crate) fn open(path: &Path, schema: &str) -> Result<Connection, EndpointErro
         Ok(connection)
     };
     prepare().map_err(|error: rusqlite::Error| failed(path, &error))
+}
+
+/// Makes a database that only this user can read, or takes away what others may do with one. SQLite
+/// itself would make it as the umask has it, and the files beside it with the same mode.
+pub(crate) fn keep_private(path: &Path) -> io::Result<()> {
+    let mut options = fs::File::options();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => drop(made?),
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        match fs::metadata(&file) {
+            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Opens a database that exists, to read it only.

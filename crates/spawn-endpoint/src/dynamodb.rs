@@ -34,6 +34,7 @@ impl Tables {
         let name = file
             .to_str()
             .ok_or_else(|| database::failed(file, &"the path is not UTF-8"))?;
+        let _ = database::keep_private(file);
         let engine = Database::new(name).map_err(|error| database::failed(file, &error))?;
         // The engine opens with `synchronous=FULL` and exposes no setting; leaving its bulk mode,
         // which was never entered, is its one call that sets `NORMAL`.

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use spawn_core::moment::UnixMicros;
-use spawn_local::home::{Home, make_private_dir};
+use spawn_local::home::Home;
+use spawn_local::private_files;
 use spawn_local::sandbox::tidy;
 use spawn_local::wire::agent::{Isolation, Probed};
 use spawn_local::wire::client::Lessened;
@@ -82,7 +83,7 @@ fn probe(isolation: Isolation, spored: &Path, home: &Home) -> io::Result<Probed>
         return Ok(Probed::Yes);
     }
     let dir = home.workers().join("probe");
-    make_private_dir(&dir)?;
+    private_files::make_dir(&dir)?;
     let word = serde_json::to_value(isolation).map_err(io::Error::other)?;
     let said = Command::new(spored)
         .arg("probe")

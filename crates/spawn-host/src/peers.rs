@@ -1,6 +1,6 @@
 //! Sockets and frames: who is connected, what they said, what is on its way to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::unistd::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use spawn_local::host_client::user_of;
 use spawn_local::wire::frames::{self, Inbox};
 
 /// How long the host holds its breath when the system is out of descriptors or memory.
@@ -39,6 +41,8 @@ pub struct Peers {
     peers: HashMap<PeerId, Peer>,
     next: u64,
     dirty: Vec<PeerId>,
+    /// Users whose processes have called in vain.
+    turned_away: HashSet<u32>,
     /// What this round has put on its way, and where it begins: it may have to be taken back.
     unsure: Vec<(PeerId, usize)>,
 }
@@ -69,6 +73,7 @@ impl Peers {
             peers: HashMap::new(),
             next: FIRST_PEER,
             dirty: Vec::new(),
+            turned_away: HashSet::new(),
             unsure: Vec::new(),
         })
     }
@@ -121,7 +126,11 @@ impl Peers {
     fn accept(&mut self, round: &mut Round) -> io::Result<()> {
         loop {
             match self.listener.accept() {
-                Ok((stream, _)) => round.arrived.push(self.add(stream)?),
+                Ok((stream, _)) => {
+                    if self.is_welcome(&stream) {
+                        round.arrived.push(self.add(stream)?);
+                    }
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) if is_shortage(&e) => {
@@ -132,6 +141,20 @@ impl Peers {
                 }
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// Commands of this user, and of root, who can do as this user anyway. Nobody else's should
+    /// come this far: neither the home nor the socket is open to them.
+    fn is_welcome(&mut self, stream: &UnixStream) -> bool {
+        match user_of(stream) {
+            Ok(user) if user == 0 || user == geteuid().as_raw() => true,
+            // Said once: whoever is turned away must not fill the disk with it.
+            Ok(user) if self.turned_away.insert(user) => {
+                note!("a process of user {user} was turned away");
+                false
+            }
+            _ => false,
         }
     }
 

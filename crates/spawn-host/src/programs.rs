@@ -6,6 +6,7 @@
 //! | on the same file system, and may be linked to | hard links: they outlive an installation that is replaced |
 //! | elsewhere, where sandboxes see it | symbolic links, which take no room |
 //! | elsewhere, under `/tmp` or another place that sandboxes hide | copies |
+//! | another user's, who is not root | copies |
 //!
 //! Of copies, `spored` is needed, and the others are left out where there is little room. Users may
 //! not make hard links to programs of root, so the second line is the usual one.
@@ -19,8 +20,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
 use spawn_local::host_client::sibling;
-use spawn_local::sandbox::world::is_private;
+use spawn_local::sandbox::path_trees::is_private;
 
 /// Puts the programs that lie beside `agent` into `bin`.
 pub(crate) fn install(bin: &Path, agent: &Path) -> io::Result<()> {
@@ -54,8 +56,10 @@ fn install_one(from: &Path, to: &Path, need: Need) -> io::Result<()> {
     let _ = fs::remove_file(&draft);
     // A link that a link leads to would keep the link, and not the program.
     let real = from.canonicalize()?;
-    if fs::hard_link(&real, &draft).is_err() {
-        if is_private(&real) {
+    // Of another user's program there is a copy, which that user cannot change.
+    let is_trusted = source.uid() == 0 || source.uid() == geteuid().as_raw();
+    if !is_trusted || fs::hard_link(&real, &draft).is_err() {
+        if !is_trusted || is_private(&real) {
             return copy(&real, &source, to, &draft, need);
         }
         if fs::read_link(to).is_ok_and(|leads_to| leads_to == real) {
@@ -93,7 +97,7 @@ fn copy(
         };
     }
     let copied = fs::copy(from, draft)
-        .and_then(|_| fs::set_permissions(draft, fs::Permissions::from_mode(0o755)));
+        .and_then(|_| fs::set_permissions(draft, fs::Permissions::from_mode(0o700)));
     if let Err(e) = copied.and_then(|()| fs::rename(draft, to)) {
         let _ = fs::remove_file(draft);
         return Err(e);

@@ -33,7 +33,7 @@ pub struct Strays {
 /// # Errors
 /// Those of making an empty file.
 pub fn mark_launched(home: &Home, id: &ArrayId) -> io::Result<()> {
-    fs::File::create(home.launched(id)).map(drop)
+    crate::private_files::write(&home.launched(id), "")
 }
 
 /// Whether there are files of arrays of this machine at all.
@@ -102,7 +102,7 @@ pub fn remove_killed_launches(home: &Home, strays: &Strays) -> Vec<ArrayId> {
 /// Those of moving them; what was moved before stays so.
 pub fn put_aside<'a>(home: &Home, ids: impl IntoIterator<Item = &'a ArrayId>) -> io::Result<()> {
     for id in ids {
-        crate::home::make_private_dir(&home.put_aside())?;
+        crate::private_files::make_dir(&home.put_aside())?;
         fs::rename(home.array(id), home.put_aside().join(id.as_str()))?;
     }
     Ok(())

@@ -13,15 +13,20 @@
 //! lost/ID/             an array's files, put aside because the ledger does not know it
 //! workers/N/           one agent's /tmp, /var/tmp and working directory
 //! ```
+//!
+//! All of it is its user's alone: [`access`].
+
+mod access;
+mod accounts;
 
 use std::ffi::OsString;
-use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use spawn_core::array_id::ArrayId;
 use spawn_ports::ledger::AgentId;
+
+use crate::private_files::{hand_nothing_down, make_dir};
 
 /// The state directory of the local provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +54,104 @@ pub enum HomeError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is another user's.
+    #[error(
+        "the home {} belongs to {}, and this command runs as {}",
+        path.display(), user(*owner), user(own())
+    )]
+    Foreign {
+        /// The home.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Another user put something into it.
+    #[error(
+        "{} in the home belongs to {}: others could write to this home, and it cannot be trusted",
+        path.display(), user(*owner)
+    )]
+    ForeignFile {
+        /// What was put there.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+    },
+    /// Others could put another in its place.
+    #[error("another home could be put in the place of {}: {}", path.display(), way_in(by, *owner))]
+    Exposed {
+        /// The home.
+        path: PathBuf,
+        /// What lies on the way to it.
+        by: PathBuf,
+        /// Whose that is, if that is what is wrong with it.
+        owner: Option<u32>,
+    },
+    /// It is open to others, and holds more than a home does, so it is not closed.
+    #[error(
+        "the home {} is open to other users, and is more than a home: it holds {}",
+        path.display(), with.display()
+    )]
+    Shared {
+        /// The home.
+        path: PathBuf,
+        /// What is not a home's.
+        with: PathBuf,
+    },
+    /// It is open to others and stays so.
+    #[error("the home {} is open to other users, and cannot be closed: {source}", path.display())]
+    Open {
+        /// The home.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl HomeError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let own = "set `SPAWN_HOME` to a directory of your own";
+        Some(match self {
+            HomeError::Unset | HomeError::Relative(_) | HomeError::NotText(_) => return None,
+            HomeError::Create { .. } | HomeError::Open { .. } => own.to_owned(),
+            HomeError::Foreign { .. } => format!("run it as that user, or {own}"),
+            HomeError::ForeignFile { path, .. } => {
+                let path = path.display();
+                format!("look at it, and remove it (`rm -r '{path}'`), or {own}")
+            }
+            HomeError::Exposed {
+                by, owner: None, ..
+            } => {
+                format!("close it with `chmod go-w '{}'`, or {own}", by.display())
+            }
+            HomeError::Exposed { .. } => own.to_owned(),
+            HomeError::Shared { path, .. } => format!(
+                "set `SPAWN_HOME` to a directory in it, such as {}, or close it with `chmod go= '{}'`",
+                path.join("spawn").display(),
+                path.display()
+            ),
+        })
+    }
+}
+
+fn own() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// A user by number and, where it has one, by name.
+fn user(id: u32) -> String {
+    match accounts::user(id) {
+        Some(name) => format!("user {id} (`{name}`)"),
+        None => format!("user {id}"),
+    }
+}
+
+fn way_in(by: &Path, owner: Option<u32>) -> String {
+    let by = by.display();
+    match owner {
+        Some(owner) => format!("{by} belongs to {}", user(owner)),
+        None => format!("other users can write to {by}"),
+    }
 }
 
 impl Home {
@@ -80,7 +183,8 @@ impl Home {
         Home { root: root.into() }
     }
 
-    /// Makes the home for this user alone, if it is not there yet.
+    /// Makes the home for this user alone, if it is not there yet. Somebody else may have been
+    /// quicker, so it is [secured](Home::secure) afterwards.
     pub fn create(&self) -> Result<(), HomeError> {
         for path in [
             self.root.clone(),
@@ -89,9 +193,30 @@ impl Home {
             self.bin(),
             self.aws(),
         ] {
-            make_private_dir(&path).map_err(|source| HomeError::Create { path, source })?;
+            match make_dir(&path) {
+                Ok(()) => hand_nothing_down(&path),
+                Err(source) => return Err(HomeError::Create { path, source }),
+            }
         }
-        Ok(())
+        self.secure().map(drop)
+    }
+
+    /// Sees to it that nobody else reaches this home, or puts another in its place. To be called
+    /// before anything in it is used; nothing need be there yet. Whether the home was open to
+    /// other users until now: it is closed then, and that should be said.
+    ///
+    /// # Errors
+    /// It is not this user's own, or cannot be closed.
+    pub fn secure(&self) -> Result<bool, HomeError> {
+        access::secure(&self.root)
+    }
+
+    /// What to say when [`Home::secure`] closed it.
+    pub fn closed_note(&self) -> String {
+        format!(
+            "the home {} was open to other users; it is closed to them now",
+            self.root.display()
+        )
     }
 
     /// The directory itself.
@@ -188,14 +313,6 @@ impl Home {
     pub fn worker(&self, agent: AgentId) -> PathBuf {
         self.workers().join(agent.0.to_string())
     }
-}
-
-/// Makes a directory, and those above it, that only this user may enter.
-pub fn make_private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
 }
 
 #[cfg(test)]

@@ -4,13 +4,17 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::sys::stat::{Mode, fchmod};
+
 use crate::home::{Home, HomeError};
+use crate::private_files;
 use crate::wire::PROTOCOL;
 use crate::wire::client::{Answer, HostInfo, Refusal, Request};
 use crate::wire::frames::{self, Inbox};
@@ -35,6 +39,17 @@ pub enum HostError {
     NotStarted {
         /// What it said last.
         why: String,
+    },
+    /// Somebody else answers in its place, and was told nothing.
+    #[error(
+        "{} is answered by a process of user {uid}, and this command runs as user {}",
+        socket.display(), nix::unistd::geteuid()
+    )]
+    Impostor {
+        /// The host's socket.
+        socket: PathBuf,
+        /// Who answers.
+        uid: u32,
     },
     /// Its socket does not take us.
     #[error("cannot reach the background host: {0}")]
@@ -110,7 +125,10 @@ impl HostClient {
 
     /// Ends the host, whatever protocol it speaks. Running tasks go back to the ledger.
     pub fn shut_down(home: &Home) -> Result<(), HostError> {
-        let mut host = dial(home)?;
+        let mut host = dial(home).map_err(|e| match e {
+            HostError::Unreachable(e) => HostError::Lost(e),
+            e => e,
+        })?;
         frames::send(&Request::Shutdown, &mut host)?;
         // It closes the connection as it ends.
         let _ = io::copy(&mut host, &mut io::sink());
@@ -121,7 +139,7 @@ impl HostClient {
     pub fn connect(home: &Home) -> Result<Option<HostClient>, HostError> {
         let stream = match dial(home) {
             Ok(stream) => stream,
-            Err(e)
+            Err(HostError::Unreachable(e))
                 if matches!(
                     e.kind(),
                     io::ErrorKind::NotFound
@@ -131,7 +149,7 @@ impl HostClient {
             {
                 return Ok(None);
             }
-            Err(e) => return Err(HostError::Unreachable(e)),
+            Err(e) => return Err(e),
         };
         HostClient::greet(stream).map(Some)
     }
@@ -202,18 +220,39 @@ impl HostClient {
     }
 }
 
-fn dial(home: &Home) -> io::Result<UnixStream> {
-    with_short_path(&home.socket(), |p| UnixStream::connect(p))
+/// A connection to this user's host, and to no other's: who answers would be sent scripts and
+/// secrets, and would be believed.
+fn dial(home: &Home) -> Result<UnixStream, HostError> {
+    let socket = home.socket();
+    let connected = with_short_path(&socket, |p| UnixStream::connect(p));
+    let stream = connected.map_err(HostError::Unreachable)?;
+    match user_of(&stream).map_err(HostError::Unreachable)? {
+        uid if uid == nix::unistd::geteuid().as_raw() => Ok(stream),
+        uid => Err(HostError::Impostor { socket, uid }),
+    }
 }
 
-/// Binds the host's socket, replacing a dead host's.
+/// Whose process is at the other end: the one that connected, or the one that listened.
+pub fn user_of(stream: &UnixStream) -> io::Result<u32> {
+    Ok(socket::getsockopt(stream, socket::sockopt::PeerCredentials)?.uid())
+}
+
+/// Binds the host's socket, replacing a dead host's. It is closed to others from the first, and
+/// whatever the umask: it gets its mode from the socket that is bound.
 pub fn listen(home: &Home) -> io::Result<UnixListener> {
     let path = home.socket();
     match std::fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
-    with_short_path(&path, |p| UnixListener::bind(p))
+    let family = AddressFamily::Unix;
+    let socket = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    with_short_path(&path, |p| {
+        Ok(socket::bind(socket.as_raw_fd(), &UnixAddr::new(p)?)?)
+    })?;
+    socket::listen(&socket, Backlog::MAXCONN)?;
+    Ok(socket.into())
 }
 
 /// Socket addresses hold 107 bytes; homes may be deeper. The directory's descriptor is short.
@@ -287,11 +326,13 @@ fn host_needs(name: &OsStr) -> bool {
 }
 
 fn append_to(path: &Path) -> io::Result<OwnedFd> {
-    let file: File = OpenOptions::new()
+    let file: File = private_files::options()
         .create(true)
         .append(true)
-        .mode(0o600)
         .open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
     Ok(file.into())
 }
 

@@ -1,7 +1,8 @@
 //! The local provider: workers as sandboxes of this machine, a ledger in SQLite, and the
 //! protocol between the commands, the host and the agents.
 //!
-//! - [`home`]: where everything lives. [`submission`]: what the ledger keeps of a launch.
+//! - [`home`]: where everything lives, and that nobody else reaches it. [`private_files`]: how its
+//!   files are made. [`submission`]: what the ledger keeps of a launch.
 //! - [`answers`]: what commands are answered from a ledger alone.
 //! - [`array_files`]: what lies under `arrays/`, held against what the ledger knows.
 //! - [`caller`]: which task calls the endpoint.
@@ -19,6 +20,7 @@ pub mod endpoint_env;
 pub mod home;
 pub mod host_client;
 pub mod ledger;
+pub mod private_files;
 pub mod read_only;
 pub mod rows;
 pub mod sandbox;

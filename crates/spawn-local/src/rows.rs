@@ -9,12 +9,18 @@ use std::path::Path;
 
 pub use spawn_spec::Row;
 
+use crate::private_files;
+
 /// The file's name in the job's directory.
 pub const FILE: &str = "rows.jsonl";
 
 /// Writes the rows, in order of the indices they belong to.
 pub fn write(path: &Path, rows: &[Row]) -> io::Result<()> {
-    let mut out = io::BufWriter::new(File::create_new(path)?);
+    let file = private_files::options()
+        .write(true)
+        .create_new(true)
+        .open(path)?;
+    let mut out = io::BufWriter::new(file);
     for row in rows {
         serde_json::to_writer(&mut out, row)?;
         out.write_all(b"\n")?;

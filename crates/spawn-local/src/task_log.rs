@@ -50,7 +50,7 @@ impl TaskLog {
     /// Makes a new log, and its directory.
     pub fn create(path: &Path) -> io::Result<TaskLog> {
         if let Some(dir) = path.parent() {
-            crate::home::make_private_dir(dir)?;
+            crate::private_files::make_dir(dir)?;
         }
         let file = OpenOptions::new()
             .create_new(true)

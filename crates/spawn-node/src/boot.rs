@@ -6,6 +6,8 @@
 //! one whose service cannot stay up. Its group replaces it: when there are [`Boot::most_failures`] notes,
 //! the machine stops its group's launches first. One that cannot do all that stays and tries again: no
 //! other would take its place, only its costs.
+//!
+//! Only root may enter the directories that it makes, whatever the umask was.
 
 use sha2::{Digest, Sha256};
 
@@ -137,9 +139,9 @@ impl Boot {
             check(fetched)?;
         }
         let fetches = [
-            (&self.node, "spored-node", "755"),
-            (&self.spored, "spored", "755"),
-            (&self.bundle, "bundle", "644"),
+            (&self.node, "spored-node", "700"),
+            (&self.spored, "spored", "700"),
+            (&self.bundle, "bundle", "600"),
         ]
         .map(|(fetched, name, mode)| {
             let Fetched { key, sha256 } = fetched;

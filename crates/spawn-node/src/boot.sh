@@ -1,6 +1,8 @@
 #!/bin/bash
 # Brings spored-node onto this machine and starts it. With `give-up`: the service cannot stay up.
 set -u
+# What is installed is for all; what is ours lies in directories that only root enters.
+umask 022
 export PATH="${PATH:-}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 root=@ROOT@
 home=$root/opt/spawn
@@ -116,9 +118,11 @@ give_up() {
 }
 
 get_ready() {
-  mkdir -p "$home" "$dir" "$root/etc/systemd/system" || { fail "cannot make $home"; return 1; }
+  mkdir -p "$home" "$dir" "$root/etc/systemd/system" && chown "$EUID" "$home" "$dir" &&
+    chmod 700 "$home" "$dir" || { fail "cannot make $home"; return 1; }
 @FETCHES@@NEEDS@  printf '%s\n' @CONFIG@ > "$home/config.json" || { fail "cannot write $home"; return 1; }
-  cat "${BASH_SOURCE[0]}" > "$home/boot" || { fail "cannot write $home/boot"; return 1; }
+  cat "${BASH_SOURCE[0]}" > "$home/boot" && chmod 600 "$home/boot" "$home/config.json" ||
+    { fail "cannot write $home/boot"; return 1; }
   cat > "$root/etc/systemd/system/spored-node-gives-up.service" << UNIT || return 1
 [Unit]
 Description=spawn: this machine cannot serve

@@ -17,6 +17,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use spawn_local::private_files;
 
 const MAGIC: &str = "SPAWN-BUNDLE 1\n";
 
@@ -161,7 +162,7 @@ pub fn unpack_verified(path: &Path, expected: &str, into: &Path) -> Result<(), B
     unpack(File::open(path).map_err(io_error(doing()))?, into)
 }
 
-/// Unpacks a bundle into a directory.
+/// Unpacks a bundle into a directory, for this user alone.
 ///
 /// # Errors
 /// It is malformed, names a path outside the directory or a file that is there already, or a file
@@ -205,12 +206,12 @@ fn write(from: &mut impl Read, entry: &Entry, into: &Path) -> Result<(), BundleE
     let doing = || format!("write `{}`", entry.path);
     let path = into.join(&entry.path);
     if let Some(dir) = path.parent() {
-        fs::create_dir_all(dir).map_err(io_error(doing()))?;
+        private_files::make_dir(dir).map_err(io_error(doing()))?;
     }
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(if entry.executable { 0o755 } else { 0o644 })
+        .mode(if entry.executable { 0o700 } else { 0o600 })
         .open(&path)
         .map_err(io_error(doing()))?;
     let copied = io::copy(&mut from.take(entry.size), &mut file).map_err(io_error(doing()))?;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use lexopt::prelude::*;
+use nix::sys::stat::{Mode, umask};
 use spawn_node::node;
 
 const HELP: &str = "\
@@ -16,6 +17,8 @@ Exit codes: 0 the machine has left its group, 1 it cannot serve, 2 wrong usage.
 ";
 
 fn main() {
+    // Of the job, its logs and whatever else is made here; tasks have the umask that was launched with.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let path = match config_path() {
         Ok(Some(path)) => path,
         Ok(None) => return,

@@ -16,6 +16,7 @@ use spawn_aws::imds::{Imds, ImdsError};
 use spawn_aws::services::s3::Bucket;
 use spawn_core::moment::UnixMicros;
 use spawn_dynamo::{DynamoLedger, DynamoOptions, Retries};
+use spawn_local::private_files;
 use spawn_local::submission::Submission;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::Isolation;
@@ -191,7 +192,8 @@ pub fn serve(config: &NodeConfig) -> Result<End, NodeError> {
             path: &machine_path(),
             now: aws_now(&client),
         };
-        fs::create_dir_all(config.dir.join("logs")).map_err(system("make the log's directory"))?;
+        private_files::make_dir(&config.dir.join("logs"))
+            .map_err(system("make the log's directory"))?;
         let (ours, theirs) = UnixStream::pair().map_err(system("talk to the agent"))?;
         let mut agent = start_agent(&places, theirs).map_err(system("start the agent"))?;
         let settings = settings(
@@ -295,7 +297,8 @@ fn free_slot(ledger: &mut impl Ledger, config: &NodeConfig) -> Result<u32, NodeE
 /// Unpacks the job, once for all runs of the program, and puts `spored` where scripts find it.
 fn lay_out(config: &NodeConfig, places: &Places) -> Result<(), NodeError> {
     let (job, bin) = (places.job(), places.bin());
-    fs::create_dir_all(&bin).map_err(system("make the directory of programs"))?;
+    private_files::make_dir(&bin).map_err(system("make the directory of programs"))?;
+    private_files::close(&config.dir).map_err(system("close the directory to others"))?;
     if !job.is_dir() {
         let unfinished = config.dir.join("job.unfinished");
         match fs::remove_dir_all(&unfinished) {
@@ -305,7 +308,7 @@ fn lay_out(config: &NodeConfig, places: &Places) -> Result<(), NodeError> {
             _ => {}
         }
         for name in ["script", "files"] {
-            fs::create_dir_all(unfinished.join(name))
+            private_files::make_dir(&unfinished.join(name))
                 .map_err(system("make the job's directory"))?;
         }
         bundle::unpack_verified(&config.bundle, &config.bundle_sha256, &unfinished)?;

@@ -64,6 +64,8 @@ struct Machine {
     world: World,
     metadata: Metadata,
     boot: Boot,
+    /// Of the boot; cloud-init's own is 022.
+    umask: &'static str,
 }
 
 impl Machine {
@@ -88,6 +90,7 @@ impl Machine {
             world,
             metadata,
             boot,
+            umask: "022",
         };
         for name in ["systemctl", "shutdown", "dnf"] {
             machine.stand_in(
@@ -167,6 +170,7 @@ impl Machine {
 
     fn bash(&self, arguments: &[&Path]) -> Output {
         Command::new("/bin/bash")
+            .args(["-c", "umask \"$0\"; exec /bin/bash \"$@\"", self.umask])
             .args(arguments)
             .current_dir("/")
             .env_clear()
@@ -247,7 +251,7 @@ fn a_machine_gets_its_programs_and_starts_the_service() {
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o755);
+    assert_eq!(mode & 0o777, 0o700);
     let config = spawn_node::node::read_config(&home.join("config.json")).unwrap();
     assert_eq!(config, machine.boot.config);
     let unit = machine
@@ -264,6 +268,49 @@ fn a_machine_gets_its_programs_and_starts_the_service() {
     // The secret is in no place that others read.
     let secret = &machine.world.credentials.secret_access_key;
     assert!(!said(&output).contains(secret) && !unit.contains(secret));
+}
+
+#[test]
+fn nothing_of_it_is_open_to_another_user_of_the_machine_whatever_the_umask() {
+    for umask in ["000", "002", "022", "077"] {
+        let mut machine = Machine::new();
+        machine.umask = umask;
+        let (home, dir) = (
+            machine.root().join("opt/spawn"),
+            machine.boot.config.dir.clone(),
+        );
+        // An image may have them, open to all.
+        fs::create_dir_all(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
+        let output = machine.run();
+        assert!(output.status.success(), "{}", said(&output));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let mut modes: Vec<(String, u32)> = fs::read_dir(&home)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                (
+                    entry.file_name().into_string().unwrap(),
+                    mode(&entry.path()),
+                )
+            })
+            .collect();
+        modes.sort();
+        let expected = [
+            ("boot", 0o600),
+            ("bundle", 0o600),
+            ("config.json", 0o600),
+            ("spored", 0o700),
+            ("spored-node", 0o700),
+        ];
+        assert_eq!(modes, expected.map(|(name, mode)| (name.to_owned(), mode)));
+        assert_eq!((mode(&home), mode(&dir)), (0o700, 0o700));
+        // The service manager's files are for all to read, as others are.
+        let units = machine.root().join("etc/systemd/system");
+        for unit in ["spored-node.service", "spored-node-gives-up.service"] {
+            assert_eq!(mode(&units.join(unit)), 0o644);
+        }
+    }
 }
 
 #[test]

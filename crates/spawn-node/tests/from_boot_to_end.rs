@@ -23,6 +23,7 @@ for dir in opt var/lib etc/systemd/system; do
   mount --bind "$STAGE/$dir" "/$dir"
 done
 mount -t tmpfs none /tmp
+umask 000
 env -i PATH="$STAGE/bin:/usr/bin:/bin" LANG=C.UTF-8 /bin/bash "$STAGE/user-data"
 echo "tmp: $(stat -f -c %T /tmp) $(stat -c %a /tmp)"
 set -a; . "$STAGE/variables"; set +a
@@ -36,6 +37,29 @@ fn put(launched: &Launched, name: &str, from: &Path) -> Fetched {
     let (client, bucket) = (launched.world.client(), launched.world.bucket());
     s3::put_object(&client, &bucket, &key, body, &PutOptions::default()).unwrap();
     Fetched { key, sha256 }
+}
+
+/// What of a directory another user could do anything with, were it not for the directory.
+fn open_to_others(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![dir.to_owned()];
+    while let Some(path) = left.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let mode = meta.permissions().mode() & 0o7777;
+        // Scratch of the tasks, and the machine's /tmp.
+        let is_tmp = path.ends_with("tmp") || path.ends_with("vartmp");
+        if !meta.is_symlink() && !is_tmp && mode & 0o077 != 0 {
+            found.push(format!("{mode:o} {}", path.display()));
+        }
+        if meta.is_dir() && !is_tmp {
+            left.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        }
+    }
+    found
 }
 
 #[test]
@@ -107,6 +131,10 @@ fn a_machine_boots_serves_and_leaves() {
     );
     assert!(said.contains(" 1777"), "{said}");
     assert_eq!(launched.record().counts.succeeded, 3);
+    for dir in ["opt/spawn", "var/lib/spawn"] {
+        assert_eq!(open_to_others(&stage.join(dir)), [""; 0]);
+    }
+    assert!(stage.join("var/lib/spawn/job/files").is_dir());
     for position in 0..3 {
         let printed = launched.printed(position);
         let line = format!("task {position}\n");

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use spawn_core::array_id::ArrayId;
-use spawn_local::home::{Home, make_private_dir};
+use spawn_local::home::Home;
+use spawn_local::private_files::{self, make_dir};
 use spawn_local::rows;
 use spawn_spec::{Program, Resolved};
 
@@ -14,6 +15,10 @@ use crate::error::CliError;
 
 /// Writes the script and copies the files to ship. What was written is removed if it fails.
 pub fn place(home: &Home, id: &ArrayId, resolved: &Resolved) -> Result<(), CliError> {
+    let array = home.array(id);
+    make_dir(&array).map_err(failed("make", &array))?;
+    // Where there was no home yet, somebody else may have been quicker to make one.
+    home.secure()?;
     let placed = try_place(&home.job(id), resolved);
     if placed.is_err() {
         remove(home, id);
@@ -35,16 +40,16 @@ fn try_place(job: &Path, resolved: &Resolved) -> Result<(), CliError> {
         write_script(&path, script).map_err(failed("write", &path))?;
     }
     if !resolved.rows.is_empty() {
-        make_private_dir(job).map_err(failed("make", job))?;
+        make_dir(job).map_err(failed("make", job))?;
         let path = job.join(rows::FILE);
         rows::write(&path, &resolved.rows).map_err(failed("write", &path))?;
     }
     let files = job.join("files");
-    make_private_dir(&files).map_err(failed("make", &files))?;
+    make_dir(&files).map_err(failed("make", &files))?;
     for (from, name) in &resolved.ship {
         let to = files.join(name);
         if let Some(parent) = to.parent() {
-            make_private_dir(parent).map_err(failed("make", parent))?;
+            make_dir(parent).map_err(failed("make", parent))?;
         }
         copy(from, &to).map_err(failed("ship", from))?;
     }
@@ -53,24 +58,28 @@ fn try_place(job: &Path, resolved: &Resolved) -> Result<(), CliError> {
 
 fn write_script(path: &Path, script: &[u8]) -> io::Result<()> {
     if let Some(parent) = path.parent() {
-        make_private_dir(parent)?;
+        make_dir(parent)?;
     }
-    let mut file = fs::OpenOptions::new()
+    let mut file = private_files::options()
         .write(true)
         .create_new(true)
-        .mode(0o755)
         .open(path)?;
     io::Write::write_all(&mut file, script)?;
-    // Whatever the umask took.
-    file.set_permissions(fs::Permissions::from_mode(0o755))
+    file.set_permissions(fs::Permissions::from_mode(0o700))
 }
 
 /// Content and whether it may be executed; always writable, so that it can be removed.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::copy(from, to)?;
-    let mode = fs::metadata(from)?.permissions().mode();
-    let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-    fs::set_permissions(to, fs::Permissions::from_mode(mode))
+    let mut from = fs::File::open(from)?;
+    let mode = from.metadata()?.permissions().mode();
+    let mode = if mode & 0o111 == 0 { 0o600 } else { 0o700 };
+    let mut to = private_files::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(to)?;
+    io::copy(&mut from, &mut to)?;
+    to.set_permissions(fs::Permissions::from_mode(mode))
 }
 
 fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> CliError + 'a {

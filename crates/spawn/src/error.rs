@@ -191,6 +191,7 @@ impl CliError {
             | CliError::File { source, .. }
             | CliError::Output(source)
             | CliError::System { source, .. } => io_exit_code(source),
+            CliError::Host(HostError::Impostor { .. }) => 4,
             CliError::Host(_) | CliError::NotChecked { .. } | CliError::Declined => 1,
         }
     }
@@ -222,9 +223,8 @@ impl CliError {
             ),
             CliError::NoTask { array, .. } => Some(format!("`spawn tasks {array}` shows them")),
             CliError::Unconfirmed { again, .. } => Some(format!("to go ahead, run `{again}`")),
-            CliError::ReadOnlyHome { .. }
-            | CliError::Home(HomeError::Create { .. })
-            | CliError::Host(HostError::Home(HomeError::Create { .. })) => {
+            CliError::Home(e) | CliError::Host(HostError::Home(e)) => e.hint(),
+            CliError::ReadOnlyHome { .. } | CliError::Host(HostError::Impostor { .. }) => {
                 Some("set `SPAWN_HOME` to a directory of your own".to_owned())
             }
             CliError::Host(HostError::NoProgram { .. }) => {
@@ -243,7 +243,12 @@ impl CliError {
 fn home_exit_code(error: &HomeError) -> u8 {
     match error {
         HomeError::Unset | HomeError::Relative(_) | HomeError::NotText(_) => 2,
-        HomeError::Create { .. } => 4,
+        HomeError::Create { .. }
+        | HomeError::Foreign { .. }
+        | HomeError::ForeignFile { .. }
+        | HomeError::Exposed { .. }
+        | HomeError::Shared { .. }
+        | HomeError::Open { .. } => 4,
     }
 }
 

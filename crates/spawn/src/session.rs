@@ -1,7 +1,7 @@
 //! A conversation in the words of the commands: with the background host about arrays on this
 //! machine, with ledger and bucket about those on EC2.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use spawn_core::array_id::ArrayId;
@@ -24,9 +24,13 @@ use crate::render::{note_on_stderr, warn_on_stderr};
 /// A host lost this often within one question is not lost by accident.
 const RESTARTS: u32 = 3;
 
-/// Where this user's state lives.
+/// Where this user's state lives, which no other user reaches.
 pub fn home() -> Result<Home, CliError> {
-    Ok(Home::locate(|name| std::env::var_os(name))?)
+    let home = Home::locate(|name| std::env::var_os(name))?;
+    if home.secure()? {
+        let _ = writeln!(io::stderr(), "note: {}", home.closed_note());
+    }
+    Ok(home)
 }
 
 /// A conversation.

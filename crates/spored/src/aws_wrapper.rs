@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use spawn_local::home::Home;
-use spawn_local::host_client::HostClient;
+use spawn_local::host_client::{HostClient, HostError};
 
 /// Replaces this process by the real `aws`. Comes back only to say why it cannot: the exit code.
 pub fn run(args: Vec<OsString>) -> i32 {
@@ -27,18 +27,10 @@ pub fn run(args: Vec<OsString>) -> i32 {
         && std::env::var_os("SPAWN_CONTROL").is_none()
         && std::env::var_os("SPAWN_ENV").is_some()
         && let Ok(home) = Home::locate(|name| std::env::var_os(name))
+        && let Err(e) = start_host(&home)
     {
-        match HostClient::connect_or_start(&home) {
-            Ok(client) => {
-                for warning in client.info.warnings {
-                    eprintln!("aws: {warning}");
-                }
-            }
-            Err(e) => {
-                eprintln!("aws: {e}");
-                return 1;
-            }
-        }
+        eprintln!("aws: {e}");
+        return 1;
     }
     let mut command = Command::new(real);
     if let Some(endpoint) = endpoint.filter(|_| needs_endpoint(&args)) {
@@ -47,6 +39,16 @@ pub fn run(args: Vec<OsString>) -> i32 {
     let error = command.args(args).exec();
     eprintln!("aws: cannot run the AWS CLI: {error}");
     126
+}
+
+fn start_host(home: &Home) -> Result<(), HostError> {
+    if home.secure()? {
+        eprintln!("aws: {}", home.closed_note());
+    }
+    for warning in HostClient::connect_or_start(home)?.info.warnings {
+        eprintln!("aws: {warning}");
+    }
+    Ok(())
 }
 
 /// The services that the embedded endpoint serves, as the AWS CLI calls them.

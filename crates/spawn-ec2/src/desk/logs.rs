@@ -4,7 +4,7 @@
 //! written where they belong, so that two commands that bring the same log do each other no harm.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::path::Path;
 use spawn_aws::client::ErrorKind;
 use spawn_aws::services::s3;
 use spawn_core::array_id::ArrayId;
+use spawn_local::private_files;
 use spawn_ports::ledger::AgentId;
 use spawn_worker::output;
 
@@ -144,9 +145,9 @@ impl Desk {
 
 fn open(path: &Path) -> Result<(File, u64), DeskError> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(failed("make", parent))?;
+        private_files::make_dir(parent).map_err(failed("make", parent))?;
     }
-    let mut options = OpenOptions::new();
+    let mut options = private_files::options();
     options.write(true).create(true).truncate(false);
     let file = options.open(path).map_err(failed("open", path))?;
     let length = file.metadata().map_err(failed("read", path))?.len();

@@ -10,6 +10,7 @@ use spawn_ports::ledger::LedgerError;
 
 use super::Durability;
 use super::schema;
+use crate::private_files;
 
 /// How long a call waits for another process that writes, before it fails.
 const BUSY: Duration = Duration::from_secs(10);
@@ -21,6 +22,8 @@ const CHECKPOINT_PAGES: u32 = 2_000;
 pub(super) fn writable(path: &Path, durability: Durability) -> Result<Connection, LedgerError> {
     let new = fs::metadata(path).map_or(true, |file| file.len() == 0);
     check_whole(path)?;
+    // Whatever is in the way of it, SQLite says it.
+    let _ = private_files::prepare_database(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -4,13 +4,14 @@
 //! by the start of its id without a question to AWS. Arrays of other machines are found by region.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
-use spawn_local::home::{Home, make_private_dir};
+use spawn_local::home::Home;
+use spawn_local::private_files;
 
 use crate::error::CliError;
 
@@ -45,10 +46,10 @@ pub fn bundle(home: &Home, id: &ArrayId) -> PathBuf {
 pub fn remember(home: &Home, known: &Known) -> Result<(), CliError> {
     let dir = home.array(&known.array);
     let path = dir.join(FILE);
-    let written = make_private_dir(&dir).and_then(|()| {
-        let mut file = fs::File::create(&path)?;
-        serde_json::to_writer_pretty(&mut file, known)?;
-        file.write_all(b"\n")
+    let written = private_files::make_dir(&dir).and_then(|()| {
+        let mut text = serde_json::to_vec_pretty(known)?;
+        text.push(b'\n');
+        private_files::write(&path, text)
     });
     written.map_err(|source| CliError::File {
         verb: "write",

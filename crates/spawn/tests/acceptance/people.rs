@@ -24,7 +24,8 @@ fn an_ordinary_user_gets_the_same_sandboxes() {
         .unwrap();
     let open =
         |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    open(root.path(), 0o777);
+    open(root.path(), 0o755);
+    std::os::unix::fs::chown(root.path(), Some(65534), Some(65534)).unwrap();
     let bin = root.path().join("bin");
     fs::create_dir(&bin).unwrap();
     for name in ["spawn", "spored", "spawn-host"] {

@@ -66,8 +66,11 @@ fn a_home_that_cannot_be_written_to_is_named() {
     if is_root() {
         world = world.of_user(65534);
     }
-    // It belongs to somebody else, or is closed by its owner.
+    // It is closed by its owner.
     fs::create_dir(&world.home).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(&world.home, Some(65534), Some(65534)).unwrap();
+    }
     fs::set_permissions(&world.home, fs::Permissions::from_mode(0o555)).unwrap();
     let out = world.run(["launch", "--", "true"]).expect_code(4);
     assert!(out.err().contains(world.home.to_str().unwrap()), "{out}");

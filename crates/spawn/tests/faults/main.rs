@@ -17,6 +17,7 @@ mod isolations;
 mod losses;
 mod misbehaving;
 mod observing;
+mod other_users;
 mod stops;
 mod strangers;
 mod vanishing;

@@ -73,7 +73,8 @@ impl World {
             fs::copy(self.programs.join(name), bin.join(name)).expect("a program can be copied");
         }
         for dir in [self._root.path(), &bin, &self.user, &self.work] {
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
+            std::os::unix::fs::chown(dir, Some(id), Some(id)).expect("an owner can be set");
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
                 .expect("permissions can be set");
         }
         self.programs = bin;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -161,7 +161,21 @@ pub fn lay_out(shipped: &[String], world: &World) -> io::Result<()> {
         {
             fs::create_dir_all(dir)?;
         }
-        fs::copy(files.join(name), to)?;
+        copy(&files.join(name), &to)?;
     }
     Ok(())
+}
+
+/// Content and whether it may be executed. What is kept is closed to others; a task's files are as
+/// they lay beside the script, as far as that is known.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let mut from = fs::File::open(from)?;
+    let is_program = from.metadata()?.mode() & 0o100 != 0;
+    let mut to = fs::File::create(to)?;
+    io::copy(&mut from, &mut to)?;
+    to.set_permissions(fs::Permissions::from_mode(if is_program {
+        0o755
+    } else {
+        0o644
+    }))
 }

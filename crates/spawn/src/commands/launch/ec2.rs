@@ -19,6 +19,7 @@ use spawn_ec2::programs::{Program, Programs};
 use spawn_ec2::setup::{self, LONGEST_TTL_DAYS, Missing};
 use spawn_ec2::{gather, names, prices};
 use spawn_local::home::Home;
+use spawn_local::private_files;
 use spawn_local::submission::own_umask;
 use spawn_node::boot::{Need, PATIENCE_S};
 use spawn_node::bundle;
@@ -386,7 +387,7 @@ impl Draft {
             },
         )?;
         let path = known::bundle(home, &id);
-        fs::write(&path, content).map_err(|source| CliError::File {
+        private_files::write(&path, content).map_err(|source| CliError::File {
             verb: "write",
             path,
             source,
