@@ -50,6 +50,7 @@ use std::path::PathBuf;
 
 use checking::{SalvageTo, WaysOn};
 use lexopt::prelude::*;
+use nix::sys::stat::{Mode, umask};
 use spawn_local::home::Home;
 
 const HELP: &str = "\
@@ -73,6 +74,9 @@ fn main() {
             std::process::exit(2);
         }
     };
+    // Of whatever is made from here on, and of what the libraries make. Tasks get the umask of the
+    // shell that launched them.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     match what {
         What::Serve => serve(Home::at(home)),
         What::Check(ways) => {

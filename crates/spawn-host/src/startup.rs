@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, signal};
-use nix::sys::stat::{Mode, umask};
 use nix::unistd::Pid;
 use spawn_endpoint::{Credentials, EndpointConfig};
 use spawn_local::home::{Home, HomeError};
@@ -72,9 +71,6 @@ fn failed<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Star
 
 /// Becomes the host of `home`. `None` if another process is it already.
 pub fn start(home: Home) -> Result<Option<Host>, StartError> {
-    // Of whatever is made from here on, and of what the libraries make. Tasks get the umask of the
-    // shell that launched them.
-    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     if home.secure()? {
         note!("{}", home.closed_note());
     }
