@@ -13,6 +13,7 @@ use std::time::Instant;
 use spawn_core::array_id::ArrayId;
 use spawn_core::moment::UnixMicros;
 use spawn_local::ledger::SqliteLedger;
+use spawn_local::private_files;
 use spawn_local::sandbox::limits::{self, Group, Limits};
 use spawn_local::sandbox::processes;
 use spawn_local::task_log;
@@ -25,6 +26,7 @@ use crate::agents::Agent;
 use crate::arrays::LiveArray;
 use crate::desk::Desk;
 use crate::peers::PeerId;
+use crate::programs;
 
 /// An agent process that has no job yet.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,11 @@ impl Desk {
             let last = task_log::last_agent(&self.home.logs(array_id))?;
             ledger.number_agents_after(AgentId(last));
             array.has_looked_at_logs = true;
+        }
+        // Tasks need them, and they are the home's, not the array's.
+        if !self.home.bin().join("spored").exists() {
+            private_files::make_dir(&self.home.bin())?;
+            programs::install(&self.home.bin(), &self.agent_program)?;
         }
         let Spare { peer, pid } = match self.spare.take() {
             Some(spare) => spare,

@@ -22,6 +22,9 @@ use crate::wire::frames::{self, Inbox};
 /// How long a starting host may take before a command gives up on it.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a host may say nothing to a greeting, or while it ends.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
 /// Why the host cannot be reached or did not do as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -64,6 +67,12 @@ pub enum HostError {
         kind: Refusal,
         /// Its words.
         message: String,
+    },
+    /// It listens and says nothing.
+    #[error("the background host (process {pid}) does not answer")]
+    Silent {
+        /// Its process id.
+        pid: i32,
     },
     /// It said something that does not answer the question.
     #[error("the background host speaks another protocol; stop it with `spawn local stop`")]
@@ -131,8 +140,11 @@ impl HostClient {
         })?;
         frames::send(&Request::Shutdown, &mut host)?;
         // It closes the connection as it ends.
-        let _ = io::copy(&mut host, &mut io::sink());
-        Ok(())
+        host.set_read_timeout(Some(LONGEST_SILENCE))?;
+        match io::copy(&mut host, &mut io::sink()) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(silent(&host, e.into())),
+            _ => Ok(()),
+        }
     }
 
     /// Talks to the host if one runs.
@@ -191,10 +203,14 @@ impl HostClient {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        match client.ask(&hello)? {
+        // A greeting takes no time, unless the host is stopped or stuck, or at work on something large.
+        client.set_patience(Some(LONGEST_SILENCE))?;
+        let greeted = client.ask(&hello).map_err(|e| silent(&client.stream, e));
+        match greeted? {
             Answer::Host(info) => client.info = info,
             _ => return Err(HostError::Protocol),
         }
+        client.set_patience(None)?;
         Ok(client)
     }
 
@@ -229,6 +245,16 @@ fn dial(home: &Home) -> Result<UnixStream, HostError> {
     match user_of(&stream).map_err(HostError::Unreachable)? {
         uid if uid == nix::unistd::geteuid().as_raw() => Ok(stream),
         uid => Err(HostError::Impostor { socket, uid }),
+    }
+}
+
+/// The error of a wait that took too long says whose silence it was.
+fn silent(host: &UnixStream, error: HostError) -> HostError {
+    match error {
+        HostError::Lost(e) if e.kind() == io::ErrorKind::WouldBlock => HostError::Silent {
+            pid: socket::getsockopt(host, socket::sockopt::PeerCredentials).map_or(0, |c| c.pid()),
+        },
+        other => other,
     }
 }
 

@@ -33,6 +33,23 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
+/// Sees to it that everything in a directory, and the directory itself, survives a loss of power.
+pub fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_tree(&entry.path())?,
+            false => fs::File::open(entry.path())?.sync_all()?,
+        }
+    }
+    sync_entry(dir)
+}
+
+/// Sees to it that what a directory names survives a loss of power.
+pub fn sync_entry(dir: &Path) -> io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
 /// Whether users and groups are named that have rights of their own there.
 pub fn has_access_list(path: &Path) -> bool {
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else {

@@ -379,3 +379,56 @@ fn nobody_need_stand_in_once_enough_serve_or_nothing_waits() {
         });
     }
 }
+
+/// Stops a process, as a debugger would.
+fn stop(pid: u32) {
+    let stopped = std::process::Command::new("kill")
+        .args(["-STOP", &pid.to_string()])
+        .status();
+    assert!(stopped.unwrap().success());
+}
+
+#[test]
+fn an_agent_that_is_stopped_is_ended_and_the_machine_goes() {
+    let group = Group::new(
+        1,
+        no_wait(),
+        "echo \"began $TASK_ATTEMPT\" >> $MARKS; sleep 1000",
+    );
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| group.serve(0, &machine));
+        until("the task runs", || !group.marks().is_empty());
+        let agents = group.ledger.clone().agents(&group.array, 10).unwrap();
+        stop(agents[0].enrolled.pid);
+        assert_eq!(serving.join().unwrap().unwrap(), End::Yielded);
+    });
+    assert_eq!(*machine.left.lock().unwrap(), Some(Leave::Yield));
+    // What it ran is claimable again, at once.
+    assert_eq!(group.record().counts.pending, 1);
+    assert_eq!(group.record().workers_lost, 1);
+}
+
+#[test]
+fn an_agent_that_does_not_stop_its_script_when_the_array_is_cancelled_does_not_keep_the_machine() {
+    let group = Group::new(
+        1,
+        no_wait(),
+        "echo \"began $TASK_ATTEMPT\" >> $MARKS; sleep 1000",
+    );
+    let machine = FakeMachine::new();
+    std::thread::scope(|scope| {
+        let serving = scope.spawn(|| group.serve(0, &machine));
+        until("the task runs", || !group.marks().is_empty());
+        let agents = group.ledger.clone().agents(&group.array, 10).unwrap();
+        let agent = agents[0].enrolled.pid;
+        let children = format!("/proc/{agent}/task/{agent}/children");
+        let init = std::fs::read_to_string(children).unwrap();
+        stop(init.trim().parse().unwrap());
+        let mut ledger = group.ledger.clone();
+        ledger.close(&group.array, Intent::Cancel, now()).unwrap();
+        assert_eq!(serving.join().unwrap().unwrap(), End::Retired);
+    });
+    assert_eq!(*machine.left.lock().unwrap(), Some(Leave::Retire));
+    assert_eq!(group.record().counts.cancelled, 1);
+}

@@ -19,11 +19,25 @@ pub fn place(home: &Home, id: &ArrayId, resolved: &Resolved) -> Result<(), CliEr
     make_dir(&array).map_err(failed("make", &array))?;
     // Where there was no home yet, somebody else may have been quicker to make one.
     home.secure()?;
-    let placed = try_place(&home.job(id), resolved);
+    let placed = try_place(&home.job(id), resolved).and_then(|()| match resolved.spec.durable {
+        true => sync(home, &array).map_err(failed("bring to the disk", &array)),
+        false => Ok(()),
+    });
     if placed.is_err() {
         remove(home, id);
     }
     placed
+}
+
+/// With `--durable` the launch is acknowledged once its files survive a loss of power.
+fn sync(home: &Home, array: &Path) -> io::Result<()> {
+    private_files::sync_tree(array)?;
+    private_files::sync_entry(&home.arrays())?;
+    // The home itself may be new.
+    private_files::sync_entry(home.root())?;
+    home.root()
+        .parent()
+        .map_or(Ok(()), private_files::sync_entry)
 }
 
 /// Takes back what [`place`] wrote.

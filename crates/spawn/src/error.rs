@@ -227,6 +227,9 @@ impl CliError {
             CliError::ReadOnlyHome { .. } | CliError::Host(HostError::Impostor { .. }) => {
                 Some("set `SPAWN_HOME` to a directory of your own".to_owned())
             }
+            CliError::Host(HostError::Silent { pid }) => Some(format!(
+                "it may have been stopped: `kill -CONT {pid}` lets it go on; `kill -KILL {pid}` ends it, and the next command starts another, which runs interrupted tasks again"
+            )),
             CliError::Host(HostError::NoProgram { .. }) => {
                 Some("install `spawn`, `spawn-host` and `spored` side by side".to_owned())
             }

@@ -109,6 +109,9 @@ fn close_all_but(keep: i32) {
     range(keep.max(2) + 1, u32::MAX);
 }
 
+/// More processes than this are not noted, to be told to stop.
+const MOST_NOTED: usize = 2_000;
+
 struct Init<'a> {
     link: BorrowedFd<'a>,
     signals: SignalFd,
@@ -228,7 +231,8 @@ impl Init<'_> {
         let me = std::process::id() as i32;
         let Some(leader) = self.leader else { return };
         self.noted = if self.own_pids {
-            processes::all()
+            // Of a fork bomb not all are told; all are killed.
+            processes::first(MOST_NOTED)
         } else {
             processes::descendants(me)
         };

@@ -15,6 +15,12 @@ pub struct Process {
     pub started: u64,
 }
 
+/// More names than this `/proc` does not have beside those of processes, which come last.
+const NOT_PROCESSES: usize = 100;
+
+/// More processes than this are not looked at one by one.
+const MOST: usize = 2_000;
+
 /// The process `pid`, if there is one that is not a zombie.
 pub fn process(pid: i32) -> Option<Process> {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
@@ -42,10 +48,16 @@ pub fn name(pid: i32) -> String {
 
 /// Every process that `/proc` shows, zombies aside.
 pub fn all() -> Vec<Process> {
+    first(usize::MAX)
+}
+
+/// The first `most` processes that `/proc` shows, zombies aside.
+pub fn first(most: usize) -> Vec<Process> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
     entries
+        .take(most.saturating_add(NOT_PROCESSES))
         .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(process)
         .collect()
@@ -73,18 +85,24 @@ pub fn descendants(root: i32) -> Vec<Process> {
 /// What the processes below `root`, itself included, use: resident memory in bytes, and processor
 /// time in microseconds, that of their ended children included.
 ///
-/// A process that ends while this looks is counted or not.
-pub fn usage_below(root: i32) -> (u64, u64) {
+/// A process that ends while this looks is counted or not. `None` if they are thousands: looking at them
+/// would take longer than whoever looks has time.
+pub fn usage_below(root: i32) -> Option<(u64, u64)> {
     let mut memory = 0;
     let mut micros = 0;
     let mut open = vec![root];
+    let mut seen = 0;
     while let Some(pid) = open.pop() {
+        seen += 1;
+        if seen > MOST || open.len() > MOST {
+            return None;
+        }
         open.extend(children(pid));
         let (bytes, cpu) = usage(pid).unwrap_or_default();
         memory += bytes;
         micros += cpu;
     }
-    (memory, micros)
+    Some((memory, micros))
 }
 
 /// The children of one process, by the kernel's own list where there is one.
@@ -165,8 +183,8 @@ mod tests {
         assert_eq!(found.parent, me);
         assert!(is_alive(pid, found.started));
         assert!(!is_alive(pid, found.started + 1));
-        let (memory, _) = usage_below(me);
-        let (of_child, _) = usage_below(pid);
+        let (memory, _) = usage_below(me).unwrap();
+        let (of_child, _) = usage_below(pid).unwrap();
         assert!(0 < of_child && of_child < memory);
         assert!(age(me).unwrap() >= age(pid).unwrap());
         child.kill().unwrap();

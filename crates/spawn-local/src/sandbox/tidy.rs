@@ -1,11 +1,17 @@
 //! Emptying a worker's directories between tasks.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// A directory that is emptied for each task, and usually is empty already.
 #[derive(Debug)]
@@ -30,8 +36,9 @@ impl Scratch {
         self.dir.metadata().is_ok_and(as_made) && is_empty(&self.dir).unwrap_or(false)
     }
 
-    /// Removes everything that tasks left in it, and gives it its permissions back.
-    pub fn empty(&mut self) -> io::Result<()> {
+    /// Removes everything that tasks left in it, and gives it its permissions back. That may take long:
+    /// `beat` is called again and again meanwhile.
+    pub fn empty(&mut self, beat: &mut dyn FnMut()) -> io::Result<()> {
         if self.is_clean() {
             return Ok(());
         }
@@ -42,10 +49,7 @@ impl Scratch {
         }
         self.dir
             .set_permissions(fs::Permissions::from_mode(self.mode))?;
-        for entry in fs::read_dir(&self.path)? {
-            remove(&entry?.path())?;
-        }
-        Ok(())
+        empty_directory(self.dir.as_fd(), beat)
     }
 }
 
@@ -102,23 +106,108 @@ pub fn remove(path: &Path) -> io::Result<()> {
     if !meta.is_dir() {
         return gone(fs::remove_file(path));
     }
-    if fs::remove_dir_all(path).is_ok() {
-        return Ok(());
-    }
-    unlock(path);
-    gone(fs::remove_dir_all(path))
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    let dir = fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)?;
+    empty_directory(dir.as_fd(), &mut || {})?;
+    gone(fs::remove_dir(path))
 }
 
-fn unlock(dir: &Path) {
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            unlock(&entry.path());
+/// Removes everything in a directory, however much and however deep: the directories that are found in
+/// one are moved up beside it, so that neither names nor open descriptors add up.
+fn empty_directory(top: BorrowedFd<'_>, beat: &mut dyn FnMut()) -> io::Result<()> {
+    let mut moved = 0u64;
+    loop {
+        let mut is_empty = true;
+        for name in names_in(top)? {
+            is_empty = false;
+            beat();
+            if !is_unlinked(top, &name)? {
+                lift_directories(top, &name, &mut moved, beat)?;
+                gone(unlinkat(top, name.as_c_str(), UnlinkatFlags::RemoveDir))?;
+            }
+        }
+        if is_empty {
+            return Ok(());
         }
     }
+}
+
+/// Removes the files of the directory `name` in `top`, and moves its directories to `top`.
+fn lift_directories(
+    top: BorrowedFd<'_>,
+    name: &CStr,
+    moved: &mut u64,
+    beat: &mut dyn FnMut(),
+) -> io::Result<()> {
+    // A task may have closed it to itself.
+    let _ = fchmodat(top, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let dir = openat(top, name, flags, Mode::empty())?;
+    loop {
+        let names = names_in(dir.as_fd())?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            beat();
+            if !is_unlinked(dir.as_fd(), &name)? {
+                lift(dir.as_fd(), &name, top, moved)?;
+            }
+        }
+    }
+}
+
+/// Moves a directory to `top`, under a name that is free there.
+fn lift(dir: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>, moved: &mut u64) -> io::Result<()> {
+    // Moving it changes what `..` in it means, for which it must be writable.
+    let _ = fchmodat(dir, name, Mode::S_IRWXU, FchmodatFlags::FollowSymlink);
+    loop {
+        *moved += 1;
+        let free = CString::new(format!(".removed-{moved}")).unwrap_or_default();
+        match renameat(dir, name, top, free.as_c_str()) {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {}
+            done => return gone(done),
+        }
+    }
+}
+
+/// Removes a name that is no directory's. False if it is one's.
+fn is_unlinked(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    match unlinkat(dir, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::EISDIR) => Ok(false),
+        other => gone(other).map(|()| true),
+    }
+}
+
+fn gone(result: nix::Result<()>) -> io::Result<()> {
+    match result {
+        Err(Errno::ENOENT) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// As many names as are looked at before they are acted upon.
+const NAMES: usize = 1_000;
+
+/// Some of the names in a directory; none if it is empty.
+fn names_in(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut entries = Dir::openat(dir, c".", flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in entries.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            names.push(name.to_owned());
+        }
+        if names.len() == NAMES {
+            break;
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -136,7 +225,7 @@ mod tests {
         fs::set_permissions(root.join("deep/locked"), fs::Permissions::from_mode(0o0)).unwrap();
         fs::write(root.join(".hidden"), "x").unwrap();
         std::os::unix::fs::symlink("/etc", root.join("link")).unwrap();
-        scratch.empty().unwrap();
+        scratch.empty(&mut || {}).unwrap();
 
         assert!(is_empty(&scratch.dir).unwrap());
         assert!(Path::new("/etc/passwd").exists());
@@ -150,12 +239,39 @@ mod tests {
         let mut scratch = Scratch::new(path.clone(), 0o1777).unwrap();
         let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
-        scratch.empty().unwrap();
+        scratch.empty(&mut || {}).unwrap();
         assert_eq!(mode(), 0o1777);
         fs::remove_dir(&path).unwrap();
-        scratch.empty().unwrap();
-        scratch.empty().unwrap();
+        scratch.empty(&mut || {}).unwrap();
+        scratch.empty(&mut || {}).unwrap();
         assert_eq!(mode(), 0o1777);
+    }
+
+    #[test]
+    fn a_tree_that_is_too_deep_for_a_path_goes_and_the_beat_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("work");
+        fs::create_dir(&root).unwrap();
+        let mut scratch = Scratch::new(root.clone(), 0o700).unwrap();
+        // Deeper than any path may be long.
+        let mut at = fs::File::open(&root).unwrap();
+        for _ in 0..3_000 {
+            let name = c"a-directory";
+            nix::sys::stat::mkdirat(&at, name, Mode::S_IRWXU).unwrap();
+            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+            let next = openat(&at, name, flags, Mode::empty()).unwrap();
+            at = next.into();
+        }
+        for n in 0..2_500 {
+            fs::write(root.join(format!("file-{n}")), "x").unwrap();
+        }
+        // A name that removal itself would use.
+        fs::create_dir_all(root.join(".removed-1/in")).unwrap();
+        fs::write(root.join(".removed-2"), "x").unwrap();
+        let mut beats = 0u64;
+        scratch.empty(&mut || beats += 1).unwrap();
+        assert!(scratch.is_clean());
+        assert!(beats >= 5_500, "{beats}");
     }
 
     #[test]
@@ -166,7 +282,7 @@ mod tests {
             assert!(is_empty(&scratch.dir).unwrap());
             fs::write(dir.path().join("f"), "x").unwrap();
             assert!(!is_empty(&scratch.dir).unwrap());
-            scratch.empty().unwrap();
+            scratch.empty(&mut || {}).unwrap();
         }
     }
 }

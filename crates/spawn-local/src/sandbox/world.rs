@@ -87,15 +87,16 @@ impl World {
         self.per_task.iter().chain(others).all(Scratch::is_clean)
     }
 
-    /// Empties the working directory, for the next task.
-    pub fn tidy_task(&mut self) -> io::Result<()> {
-        self.per_task.iter_mut().try_for_each(Scratch::empty)
+    /// Empties the working directory, for the next task. That may take long: `beat` is called again and
+    /// again meanwhile.
+    pub fn tidy_task(&mut self, beat: &mut dyn FnMut()) -> io::Result<()> {
+        self.per_task.iter_mut().try_for_each(|s| s.empty(beat))
     }
 
     /// Empties everything that a sandbox has for itself, for the next sandbox.
-    pub fn tidy_sandbox(&mut self) -> io::Result<()> {
-        self.tidy_task()?;
-        self.per_sandbox.iter_mut().try_for_each(Scratch::empty)
+    pub fn tidy_sandbox(&mut self, beat: &mut dyn FnMut()) -> io::Result<()> {
+        self.tidy_task(beat)?;
+        self.per_sandbox.iter_mut().try_for_each(|s| s.empty(beat))
     }
 
     /// Builds the world. The calling process lives in it from then on, and must have one thread.
@@ -177,7 +178,7 @@ impl World {
                 .collect::<Result<_, _>>()?,
         };
         world
-            .tidy_sandbox()
+            .tidy_sandbox(&mut || {})
             .map_err(failed("empty the worker's directories"))?;
         Ok(world)
     }

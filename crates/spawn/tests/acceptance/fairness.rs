@@ -60,7 +60,15 @@ fn a_hundred_arrays_have_all_begun_before_the_first_has_ended() {
     let width = cores().to_string();
     let wait = gate.script();
     let first = world.launch([
-        "--name", "first", "--array", &width, "--", "bash", "-c", &wait,
+        "--name",
+        "first",
+        "--allow-shared-tmp",
+        "--array",
+        &width,
+        "--",
+        "bash",
+        "-c",
+        &wait,
     ]);
     for _ in 0..cores() {
         gate.await_task();
@@ -68,7 +76,7 @@ fn a_hundred_arrays_have_all_begun_before_the_first_has_ended() {
     let mut ids = Vec::new();
     for nth in 0..100 {
         let name = format!("array-{nth}");
-        let mut args = vec!["--name", &name, "--array", "15"];
+        let mut args = vec!["--name", &name, "--allow-shared-tmp", "--array", "15"];
         // One in ten bounds itself.
         if nth % 10 == 9 {
             args.extend(["--max-concurrent", "1"]);
@@ -105,7 +113,15 @@ fn no_running_script_is_stopped_for_another_array_and_widths_hold() {
     let width = cores().to_string();
     let script = format!("trap 'echo told to stop' TERM; {}", gate.script());
     let long = world.launch([
-        "--name", "long", "--array", &width, "--", "bash", "-c", &script,
+        "--name",
+        "long",
+        "--allow-shared-tmp",
+        "--array",
+        &width,
+        "--",
+        "bash",
+        "-c",
+        &script,
     ]);
     for _ in 0..cores() {
         gate.await_task();
@@ -129,7 +145,15 @@ fn no_running_script_is_stopped_for_another_array_and_widths_hold() {
     assert_undisturbed(&world.wait(&bounded).expect_code(0).json());
 
     let queued = world.launch([
-        "--name", "queued", "--array", "3", "--ttl", "1h", "--", "true",
+        "--name",
+        "queued",
+        "--allow-shared-tmp",
+        "--array",
+        "3",
+        "--ttl",
+        "1h",
+        "--",
+        "true",
     ]);
     let status = world.json(["status", &queued]);
     assert_eq!(

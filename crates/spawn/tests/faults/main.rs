@@ -18,6 +18,7 @@ mod losses;
 mod misbehaving;
 mod observing;
 mod other_users;
+mod pieces;
 mod stops;
 mod strangers;
 mod vanishing;

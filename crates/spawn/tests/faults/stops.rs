@@ -55,7 +55,9 @@ fn stop(pid: u32) {
 }
 
 /// Three arrays of a task each, stopped in three ways while `hold` holds a link of each; all end.
-fn every_way_to_stop_ends_it(world: &World, hold: impl Fn(Chain)) {
+fn every_way_to_stop_ends_it(world: World, hold: impl Fn(Chain)) {
+    // An agent that has said nothing of a task yet is missed by its lease.
+    let world = world.with("SPAWN_LEASE_SECONDS", "10");
     let mut gate = Gate::new();
     let script = gate.script();
     let mut begin = |limits: &[&str]| {
@@ -105,19 +107,19 @@ macro_rules! in_each_isolation {
             mod $hold {
                 #[test]
                 fn with_full_isolation() {
-                    super::every_way_to_stop_ends_it(&super::World::new(), super::links::$hold);
+                    super::every_way_to_stop_ends_it(super::World::new(), super::links::$hold);
                 }
 
                 #[test]
                 fn with_mounts_alone() {
                     let world = super::World::new().with("SPAWN_SANDBOX", "mounts");
-                    super::every_way_to_stop_ends_it(&world, super::links::$hold);
+                    super::every_way_to_stop_ends_it(world, super::links::$hold);
                 }
 
                 #[test]
                 fn without_isolation() {
                     let world = super::World::new().with("SPAWN_SANDBOX", "none");
-                    super::every_way_to_stop_ends_it(&world, super::links::$hold);
+                    super::every_way_to_stop_ends_it(world, super::links::$hold);
                 }
             }
         )*
@@ -361,6 +363,35 @@ impl Drop for Hung {
         let _ = self.daemon.wait();
         let _ = Command::new("umount").arg("-l").arg(&self.at).status();
     }
+}
+
+#[test]
+fn a_fork_bomb_ends_at_its_timeout() {
+    let world = World::new();
+    // Bounded in number and in time, whatever becomes of it.
+    let bomb = "b() { [ $1 -gt 0 ] || exec sleep 300; for _ in 1 2; do b $(($1 - 1)) & done; exec sleep 300; }; b 10";
+    let id = world.launch(["--array", "1", "--timeout", "2s", "--", "bash", "-c", bomb]);
+    until("it has grown", || of_array(&id).len() > 1_000);
+    let ended = world.wait(&id).json();
+    assert_eq!(ended["failure_groups"][0]["cause"], "timeout", "{ended}");
+    until("nothing of it is left", || of_array(&id).is_empty());
+    let after = world.launch(["--array", "2", "--", "true"]);
+    world.wait(&after).expect_code(0);
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_named() {
+    let world = World::new();
+    let id = world.launch(["--", "true"]);
+    world.wait(&id).expect_code(0);
+    let host = world.host().expect("a host runs");
+    stop(host);
+    let list = world.run(["list"]).expect_code(1);
+    let said = format!("the background host (process {host}) does not answer");
+    assert!(list.err().contains(&said), "{list}");
+    assert!(list.err().contains(&format!("kill -CONT {host}")), "{list}");
+    signal("CONT", &[host]);
+    world.ok(["list"]);
 }
 
 #[test]

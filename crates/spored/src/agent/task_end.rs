@@ -1,6 +1,7 @@
 //! How a task ends: its last output kept, its outcome judged, its traces removed.
 
 use std::io;
+use std::time::Duration;
 
 use spawn_core::observed::Usage;
 use spawn_core::outcome::{Cause, Report, StopCause};
@@ -10,6 +11,7 @@ use spawn_local::sandbox::{FromInit, LeaderEnd, Sandbox};
 use spawn_local::shortage::is_shortage_errno;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, LeftProcess};
+use spawn_local::wire::frames;
 
 use super::event_loop::Agent;
 use super::task_start::launch_failed;
@@ -189,9 +191,27 @@ impl Agent {
             return Ok(left);
         }
         self.turn(0, false)?;
+        // Much may lie there; the lease must not end over it.
+        let Agent {
+            world,
+            host,
+            said,
+            origin,
+            job,
+            ..
+        } = self;
+        let every = Duration::from_millis(job.heartbeat_ms);
+        let mut beat = || {
+            let now = origin.elapsed();
+            if now >= *said + every {
+                *said = now;
+                // That the host is gone is seen by reading.
+                let _ = frames::send(&FromAgent::Heartbeat, host);
+            }
+        };
         let tidied = match keep {
-            true => self.world.tidy_task(),
-            false => self.world.tidy_sandbox(),
+            true => world.tidy_task(&mut beat),
+            false => world.tidy_sandbox(&mut beat),
         };
         tidied.map(|()| left).map_err(|e| {
             // The host hears of it from our end; what was claimed ahead goes back unharmed.

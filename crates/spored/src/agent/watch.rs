@@ -72,14 +72,16 @@ impl Agent {
             && let Some(sandbox) = &self.sandbox
         {
             watch.next_load = now + LOAD_EVERY;
-            let (memory_bytes, cpu_micros) = processes::usage_below(sandbox.init_pid());
-            let (before, cpu_before) = watch.cpu_seen;
-            let micros = now.saturating_sub(before).as_micros().max(1);
-            let used = u128::from(cpu_micros.saturating_sub(cpu_before));
-            watch.cpu_seen = (now, cpu_micros);
-            watch.load = Some(Load {
-                memory_bytes,
-                milli_cpus: u64::try_from(used * 1000 / micros).unwrap_or(u64::MAX),
+            let usage = processes::usage_below(sandbox.init_pid());
+            watch.load = usage.map(|(memory_bytes, cpu_micros)| {
+                let (before, cpu_before) = watch.cpu_seen;
+                let micros = now.saturating_sub(before).as_micros().max(1);
+                let used = u128::from(cpu_micros.saturating_sub(cpu_before));
+                watch.cpu_seen = (now, cpu_micros);
+                Load {
+                    memory_bytes,
+                    milli_cpus: u64::try_from(used * 1000 / micros).unwrap_or(u64::MAX),
+                }
             });
             is_news = true;
         }

@@ -15,7 +15,7 @@ use crate::bundle;
 use crate::commands::Exit;
 use crate::error::CliError;
 use crate::read_model::PlanView;
-use crate::render::{Output, write_plan};
+use crate::render::{Output, standing, write_plan};
 use crate::session::{Session, home};
 
 /// Where a local launch runs and what it costs: the first line of every launch.
@@ -38,6 +38,9 @@ pub fn run(args: &Args, resolved: &Resolved, output: &Output) -> Result<Exit, Cl
     }
     let (mut session, id) = start(&home, resolved, path).inspect_err(|_| report.discard())?;
     report.id_is(&id)?;
+    if let Some(less) = session.info().and_then(|host| host.lessened.as_ref()) {
+        output.warn(&standing::lessened(less));
+    }
     if !args.quiet {
         if resolved.bounds_workers() && !session.bounds_workers() {
             output.note(
