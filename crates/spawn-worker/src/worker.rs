@@ -1,6 +1,7 @@
 //! The loop of a worker that is a whole machine.
 
 mod leaving;
+mod overdue;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -17,7 +18,6 @@ use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
 use spawn_core::supervise::AGENT_ANSWER;
 use spawn_core::task::{Intent, Token};
-use spawn_local::sandbox::force::end_tree;
 use spawn_local::wall_clock;
 use spawn_local::wire::agent::{FromAgent, Job, ToAgent};
 use spawn_local::wire::client::RunningTask;
@@ -279,34 +279,6 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(())
-    }
-
-    /// When an agent that does not keep its word is ended: it has said nothing for a lease, has not
-    /// stopped its task, or has not left. Since the origin.
-    fn agent_ends_at(&self) -> Duration {
-        [self.gone_by, self.task_gone_by]
-            .into_iter()
-            .flatten()
-            .fold(self.heard + self.settings.lease, Duration::min)
-    }
-
-    /// Whether the agent does not keep its word. What it said while this worker was away counts.
-    fn is_agent_overdue(&self) -> io::Result<bool> {
-        let now = self.origin.elapsed();
-        if now < self.agent_ends_at() {
-            return Ok(false);
-        }
-        let mut by = [self.gone_by, self.task_gone_by].into_iter().flatten();
-        Ok(by.any(|by| now >= by) || !self.agent_spoke(Duration::ZERO)?)
-    }
-
-    /// Ends the agent by force. The machine goes next, and with it what the kernel does not let go of.
-    fn end_agent(&self) {
-        eprintln!("spored-node: the agent does not answer; it is ended");
-        for process in end_tree(self.settings.enrolment.pid as i32) {
-            let (pid, name) = (process.pid, process.name);
-            eprintln!("spored-node: killed process {pid} (`{name}`)");
-        }
     }
 
     fn is_unsettled(&self) -> bool {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use spawn_core::crew::{Idle, when_idle};
 use spawn_core::moment::UnixMicros;
 use spawn_core::outcome::StopCause;
-use spawn_core::supervise::AGENT_ANSWER;
 use spawn_core::task::Intent;
 use spawn_local::wire::agent::ToAgent;
 use spawn_local::wire::frames;
@@ -79,12 +78,6 @@ impl Worker<'_> {
             .filter(|a| a.ended_at.is_none() && a.enrolled.lane == lane)
             .filter(|a| a.id == self.id || self.observer.has_seen_alive(a.id));
         Ok((counts.pending + counts.running, serving.count() as u64))
-    }
-
-    /// The agent has left some seconds after `notice`, or is ended.
-    fn expect_gone(&mut self, notice: Duration) {
-        let by = self.origin.elapsed().saturating_add(notice) + AGENT_ANSWER;
-        self.gone_by = Some(self.gone_by.map_or(by, |other| other.min(by)));
     }
 
     pub(super) fn retire(&mut self) -> Result<(), WorkerError> {
