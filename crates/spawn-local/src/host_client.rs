@@ -147,23 +147,31 @@ impl HostClient {
         }
     }
 
-    /// Talks to the host if one runs.
+    /// Talks to the host if one runs. One that ends as it is greeted is waited for: it runs no more.
     pub fn connect(home: &Home) -> Result<Option<HostClient>, HostError> {
-        let stream = match dial(home) {
-            Ok(stream) => stream,
-            Err(HostError::Unreachable(e))
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::ConnectionRefused
-                ) =>
-            {
-                return Ok(None);
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let stream = match dial(home) {
+                Ok(stream) => stream,
+                Err(HostError::Unreachable(e))
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::NotFound
+                            | io::ErrorKind::NotADirectory
+                            | io::ErrorKind::ConnectionRefused
+                    ) =>
+                {
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            };
+            match HostClient::greet(stream) {
+                Err(HostError::Lost(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                greeted => return greeted.map(Some),
             }
-            Err(e) => return Err(e),
-        };
-        HostClient::greet(stream).map(Some)
+        }
     }
 
     /// Asks the ledger of a home that cannot be written to. Nothing runs there.
