@@ -14,7 +14,7 @@
 //! workers/N/           one agent's /tmp, /var/tmp and working directory
 //! ```
 //!
-//! All of it is its user's alone: [`access`].
+//! All of it is its user's alone: `access`.
 
 mod access;
 mod accounts;

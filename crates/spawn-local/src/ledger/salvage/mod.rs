@@ -3,7 +3,7 @@
 //! SQLite gives up a table at the first page that it cannot read. Here the file is read page by page:
 //! each table's tree is walked as far as it leads, and if a part of some tree is unreadable, all pages
 //! that no tree led to are looked at, and rows are known by their shape. Then the new ledger is made
-//! to agree with itself ([`repair`]). The damaged file is only read.
+//! to agree with itself (`repair`). The damaged file is only read.
 
 mod pages;
 mod repair;
